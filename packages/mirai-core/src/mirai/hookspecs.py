@@ -1,0 +1,124 @@
+"""What a plugin may provide: launchers and serializers, and the two hooks that hand them over.
+
+A plugin is a module, named in its distribution's entry-point group `mirai`, with one or both of the hooks:
+
+    from mirai.hookspecs import hookimpl
+
+    @hookimpl
+    def mirai_launchers():
+        return {"bsub": Bsub}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("mirai")
+hookimpl = pluggy.HookimplMarker("mirai")
+
+
+@hookspec
+def mirai_launchers() -> Mapping[str, type[Launcher]]:  # type: ignore[empty-body]
+    """The plugin's launchers, by the name that `kind` has in a YAML profile."""
+
+
+@hookspec
+def mirai_serializers() -> Mapping[str, Serializer]:  # type: ignore[empty-body]
+    """The plugin's serializers, by the name that `daemons(serial=…)` knows them by."""
+
+
+@dataclass(frozen=True)
+class LaunchCommand:
+    """The command that starts one daemon, wherever a launcher runs it.
+
+    Attributes:
+        argv: its words, the Python interpreter first.
+        env: secrets, such as the daemon's ticket. They go by environment, by a pipe or in a file that only
+            its owner can read, never in a command line: `ps` shows those to everybody.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False, hash=False)
+
+    def __str__(self) -> str:
+        """One line to paste into a shell, secrets and all."""
+        # env(1), since not every shell takes assignments before a command.
+        settings = ("env", *(f"{name}={value}" for name, value in self.env.items())) if self.env else ()
+        return shlex.join((*settings, *self.argv))
+
+    def run_by(self, python: str) -> LaunchCommand:
+        """The same, for the interpreter that is called `python` where the daemon will run."""
+        return dataclasses.replace(self, argv=(python, *self.argv[1:]))
+
+
+class Launch(Protocol):
+    """One daemon on its way: what was started for it, and what became of that."""
+
+    @property
+    def id(self) -> str:
+        """What to look for where it was started: a process id, a job id."""
+        ...
+
+    def failure(self) -> str | None:
+        """Why this daemon will not connect: exit status, the end of a log, the scheduler's reason.
+
+        None while it still may, also where its command has ended well: that may have been `sbatch`.
+        """
+        ...
+
+    def cancel(self) -> None:
+        """End what is queued or runs, and let go of what this object holds. Doing it twice is fine."""
+        ...
+
+
+class Launcher(Protocol):
+    """A way to start daemons elsewhere: a frozen dataclass of options, equal to what a YAML profile says.
+
+    Derive from it. Options are checked when they are given (`__post_init__`), not when they are used.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def launch(self, commands: Sequence[LaunchCommand]) -> Sequence[Launch]:
+        """Start a daemon for each command, without waiting for it to connect.
+
+        Returns:
+            One for each command, in their order; or none at all, where somebody will run them by hand.
+
+        Raises:
+            OSError: nothing could be started, and nothing was.
+        """
+
+    def show(self, commands: Sequence[LaunchCommand]) -> str:
+        """What `launch` would run or submit, as text without its secrets. Nothing is run."""
+        return "\n".join(shlex.join(command.argv) for command in commands)
+
+    @property
+    def places(self) -> int:
+        """How many daemons to launch where no number is said."""
+        return 1
+
+
+class Serializer(Protocol):
+    """How objects of one class travel that pickle cannot take, or not cheaply. A module will do."""
+
+    @property
+    def cls(self) -> str:
+        """The class, as its users import it (`polars.DataFrame`). Its library is imported once it is met."""
+        ...
+
+    def dump(self, value: Any, /) -> bytes | memoryview:
+        """The object as bytes. A `memoryview` saves a copy."""
+        ...
+
+    def load(self, data: bytes | memoryview, /) -> Any:
+        """The object again. It may keep views into `data`, which is read-only."""
+        ...

@@ -1,0 +1,16 @@
+"""The hook: launcher names to classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mirai.hookspecs import hookimpl
+from mirai_launchers.remote_config import RemoteConfig
+
+if TYPE_CHECKING:
+    from mirai.hookspecs import Launcher
+
+
+@hookimpl
+def mirai_launchers() -> dict[str, type[Launcher]]:
+    return {launcher.name: launcher for launcher in (RemoteConfig,)}

@@ -1,0 +1,105 @@
+"""Quote and run commands: the only file that starts processes."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mirai.hookspecs import LaunchCommand
+
+GRACE = 5.0  # seconds between asking a process to end and ending it
+TAIL = 2000  # bytes of a log that an error quotes
+
+
+def line(command: LaunchCommand) -> str:
+    """One line for a POSIX shell, none of the command's secrets in it: it reads `exports` of them from stdin."""
+    python, *rest = command.argv
+    words = f"{_quoted_path(python)} {shlex.join(rest)}"
+    # Not from a terminal, such as that of `tmux new`: it would wait for somebody to type.
+    return f'[ -t 0 ] || eval "$(cat)"; exec {words}' if command.env else words
+
+
+def exports(env: Mapping[str, str]) -> str:
+    """What a POSIX shell evaluates to have `env`."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+
+
+def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "") -> Process:
+    """Start a program with `env` added to our environment, and `stdin` to read.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    log = tempfile.TemporaryFile()  # noqa: SIM115 (`Process.cancel` closes it)
+    try:
+        process = subprocess.Popen(
+            argv,
+            env={**os.environ, **env},
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # A Ctrl-C in the host's terminal is for the host.
+            start_new_session=True,
+        )
+    except OSError:
+        log.close()
+        raise
+    assert process.stdin is not None, "a pipe was asked for"
+    with suppress(BrokenPipeError), process.stdin as pipe:
+        pipe.write(stdin.encode())
+    return Process(shlex.join(argv), process, log)
+
+
+class Process:
+    """A process that was started for a daemon: a `mirai.hookspecs.Launch`."""
+
+    def __init__(self, line: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+        self._line, self._process, self._log = line, process, log
+
+    @property
+    def id(self) -> str:
+        return str(self._process.pid)
+
+    def failure(self) -> str | None:
+        status = self._process.poll()
+        if not status:
+            return None
+        how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+        said = self._tail()
+        return f"{self._line} {how}" + (f": {said}" if said else "")
+
+    def cancel(self) -> None:
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            try:
+                self._process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+        self._log.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        # The group, since its first process may be a wrapper that hands no signal on.
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def _tail(self) -> str:
+        if self._log.closed:
+            return ""
+        file = self._log.fileno()
+        # Not by seeking: the process writes where the file that it shares with us stands.
+        tail = os.pread(file, TAIL, max(0, os.fstat(file).st_size - TAIL))
+        return tail.decode(errors="replace").strip()
+
+
+def _quoted_path(path: str) -> str:
+    # In quotation marks the shell there would not know whose home is meant.
+    return f"~/{shlex.quote(path[2:])}" if path.startswith("~/") else shlex.quote(path)

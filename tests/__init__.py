@@ -1,0 +1,1 @@
+"""Tests: real processes where only they can tell, fakes elsewhere."""

@@ -1,0 +1,1 @@
+"""Tests of mirai-core, a file for each of its files."""

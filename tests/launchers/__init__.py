@@ -1,0 +1,1 @@
+"""Tests of mirai-launchers, a file for each of its files."""

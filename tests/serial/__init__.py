@@ -1,0 +1,1 @@
+"""Tests of mirai-serial, a file for each of its files."""
