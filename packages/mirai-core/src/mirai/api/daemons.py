@@ -1,0 +1,358 @@
+"""daemons(), status(): set, inspect and reset a compute profile."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mirai.protocol.direct import RoundRobin
+from mirai.protocol.scheduler import Scheduler
+from mirai.protocol.seeds import stream
+from mirai.runtime import evaluate
+from mirai.runtime import profile as profiles
+from mirai.runtime.daemon import Options
+from mirai.runtime.dispatcher import Dispatcher
+from mirai.runtime.profile import START, Profile
+from mirai.runtime.sync import Sync
+from mirai.transport.urls import parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextvars import Token
+    from types import TracebackType
+
+
+class Unset:
+    """The type of `UNSET`, the default where None means something else."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = Unset()
+
+UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+class Daemons:
+    """The daemons of a profile. As a context manager, makes it the current one, and resets it on exit."""
+
+    def __init__(self, compute: str, n: int) -> None:
+        """Made by `daemons()`."""
+        self.compute = compute
+        self.n = n
+        self._token: Token[str] | None = None
+
+    def __bool__(self) -> bool:
+        return daemons_set(self.compute)
+
+    def __repr__(self) -> str:
+        return f"< daemons {self.n if self else 'reset'} > profile {self.compute!r}"
+
+    def __enter__(self) -> Daemons:
+        self._token = profiles.current.set(self.compute)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            profiles.current.reset(self._token)
+            self._token = None
+        profiles.remove(self.compute)
+
+    async def __aenter__(self) -> Daemons:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, traceback)
+
+
+def daemons(
+    n: int | Unset | None = UNSET,
+    *,
+    url: str | None = None,
+    dispatcher: bool = True,
+    sync: bool = False,
+    seed: int | None = None,
+    memory: int | str | None = None,
+    retry: int = 0,
+    compute: str | None = None,
+    **daemon_options: Any,
+) -> Daemons:
+    """Set the daemons of a profile, or reset it. Setting again resets first.
+
+    Args:
+        n: start so many local daemons, ready on return. 0: reset, daemons leave, unresolved tasks resolve
+            to `ConnectionReset`. None: the same, and tells persistent daemons to exit.
+        url: listen there, and let daemons dial in at any time.
+        dispatcher: False: tasks go to the daemons round robin, at once.
+        sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them.
+        seed: each task has a random stream of its own, the same whatever the number of daemons; without,
+            each daemon has.
+        memory: bytes, or as in "200MB": budget for the queued payloads; `mirai()` waits when it is full.
+        retry: how often a task whose daemon was lost is given to another one.
+        compute: the profile's name; the current one unless given.
+        **daemon_options: as for `daemon()`; and `threads`, what BLAS and OpenMP may use in each; and
+            `kill_after`, seconds after which a local daemon whose task does not end on being cancelled, or
+            timed out, is killed and replaced.
+
+    Raises:
+        TypeError, ValueError: names the argument and what it may be; nothing was changed.
+        DaemonStartError: a daemon could not start; with its stderr. The profile is not set.
+        OSError: the url cannot be listened on. The profile is not set.
+
+    Source: `daemons()` in R.
+    """
+    if isinstance(n, Unset) and url is None and not sync:
+        raise TypeError("daemons() needs a number, as in daemons(4), or url=; daemons(0) resets")
+    count = _count(n)
+    options = daemon_options
+    kill_after = options.pop("kill_after", None)
+    if kill_after is not None and (isinstance(kill_after, bool) or not kill_after >= 0):
+        raise ValueError(f"kill_after={kill_after!r}: give seconds, 0 or more")
+    checked = Options(**{name: value for name, value in options.items() if name != "threads"})
+    _whole("threads", options.get("threads", 1), 1)
+    _whole("retry", retry, 0)
+    if seed is not None:
+        _whole("seed", seed, None)
+    budget = None if memory is None else _size(memory)
+    if url is not None and not url.startswith("ipc://"):
+        parse(url)
+        raise ValueError(f"url={url!r}: only ipc:// addresses, for daemons of this machine and user, so far")
+    if count and evaluate.mapping:
+        from mirai.api.mapping import NESTED
+
+        raise RuntimeError(NESTED)
+    name = profiles.current.get() if compute is None else compute
+    profiles.remove(name, tell_persistent=n is None)
+    if sync:
+        profiles.put(Profile(name, Sync(checked.cleanup), seed=seed))
+        return Daemons(name, 0)
+    if not count and url is None:
+        return Daemons(name, 0)
+    scheduler = Scheduler() if dispatcher else RoundRobin()
+    service = Dispatcher(url, scheduler=scheduler, memory=budget, kill_after=kill_after)
+    profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options)
+    try:
+        profile.start_local(count, {})
+        service.wait_for_daemons(count, START)
+    except BaseException:
+        profile.close()
+        raise
+    profiles.put(profile)
+    return Daemons(name, count)
+
+
+def daemons_set(compute: str | None = None) -> bool:
+    """Whether daemons are set for the profile, the current one unless named."""
+    return (profiles.current.get() if compute is None else compute) in profiles._profiles
+
+
+def require_daemons(compute: str | None = None) -> None:
+    """Check that daemons are set.
+
+    Raises:
+        NoDaemonsError: says how to set them.
+    """
+    profiles.require(compute)
+
+
+def on_daemon() -> bool:
+    """Whether this runs in a task."""
+    return evaluate.evaluating > 0
+
+
+@contextmanager
+def with_daemons(compute: str) -> Iterator[None]:
+    """Make the profile the current one inside, for this thread or asyncio task.
+
+    Raises:
+        NoDaemonsError: it is not set.
+    """
+    profiles.require(compute)
+    token = profiles.current.set(compute)
+    try:
+        yield
+    finally:
+        profiles.current.reset(token)
+
+
+def local_daemons(compute: str) -> None:
+    """Make the profile the current one for the rest of this context: the thread, or the asyncio task.
+
+    Raises:
+        NoDaemonsError: it is not set.
+
+    Source: `local_daemons()` in R, whose effect ends with the calling function.
+    """
+    profiles.require(compute)
+    profiles.current.set(compute)
+
+
+def nextstream(compute: str | None = None) -> list[int] | None:
+    """The next random stream of the profile, as the seed of a generator: 8 words of 32 bits.
+
+    With `daemons(seed=…)` it is the one that the next mirai would have had; without, one that no other
+    has. None where no daemons are set.
+
+    Source: `nextstream()` in R.
+    """
+    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    if profile is None:
+        return None
+    return stream(*(profile.next_seed() if profile.seed is not None else (secrets.randbits(256), 0)))
+
+
+class Info(NamedTuple):
+    """Five numbers about a profile."""
+
+    connections: int
+    cumulative: int
+    awaiting: int
+    executing: int
+    completed: int
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """How many tasks wait, are in evaluation, are done with."""
+
+    awaiting: int = 0
+    executing: int = 0
+    completed: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of queued payloads; `limit` is the budget, None where there is none."""
+
+    current: int = 0
+    peak: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class DaemonRow:
+    """One daemon; the row outlives it."""
+
+    i: int
+    online: bool
+    instance: str
+    assigned: int
+    completed: int
+    host: str
+    pid: int
+    since: datetime
+    task: int | None  # the id of the mirai in hand
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What goes on in a profile."""
+
+    connections: int = 0
+    url: str | None = None
+    mirai: Tasks = field(default_factory=Tasks)
+    memory: Memory = field(default_factory=Memory)
+    daemons: tuple[DaemonRow, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.connections} daemons connected at {self.url}" if self.url else "no daemons set",
+            "tasks: {awaiting} awaiting, {executing} executing, {completed} completed".format(**asdict(self.mirai)),
+        ]
+        if self.daemons:
+            lines.append(f"{'daemon':>6}  {'online':6}  {'assigned':>8}  {'completed':>9}  {'pid':>7}  host")
+        for row in self.daemons:
+            online = "yes" if row.online else "no"
+            lines.append(f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}  {row.pid:>7}  {row.host}")
+        return "\n".join(lines)
+
+
+def status(compute: str | None = None) -> Status:
+    """What goes on in a profile: zeros where no daemons are set.
+
+    Source: `status()` in R.
+    """
+    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    if profile is None:
+        return Status()
+    seen = profile.service.look()
+    rows = tuple(
+        DaemonRow(
+            i=peer.number,
+            online=peer.online,
+            instance=peer.hello.instance,
+            assigned=assigned,
+            completed=completed,
+            host=peer.hello.host,
+            pid=peer.hello.pid,
+            since=datetime.fromtimestamp(peer.since).astimezone(),
+            task=task.future.id if task is not None and task.future is not None else None,
+        )
+        for peer, (assigned, completed, task) in seen.daemons
+    )
+    return Status(
+        connections=sum(row.online for row in rows),
+        url=profile.service.url,
+        mirai=Tasks(*seen.counts),
+        memory=Memory(*seen.memory, profile.memory),
+        daemons=rows,
+    )
+
+
+def info(compute: str | None = None) -> Info | None:
+    """Connections now and ever, and tasks awaiting, executing and completed; None where no daemons are set.
+
+    Source: `info()` in R.
+    """
+    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    if profile is None:
+        return None
+    seen = profile.service.look()
+    return Info(sum(peer.online for peer, _ in seen.daemons), len(seen.daemons), *seen.counts)
+
+
+def _count(n: int | Unset | None) -> int:
+    if n is None or isinstance(n, Unset):
+        return 0
+    if isinstance(n, bool) or not isinstance(n, int):
+        hint = "; did you mean url=?" if isinstance(n, str) and "://" in n else ""
+        raise TypeError(f"n={n!r}: give the number of daemons, as in daemons(4){hint}")
+    if n < 0:
+        raise ValueError(f"n={n}: give 0 or more; daemons(0) resets")
+    return n
+
+
+def _whole(name: str, value: object, least: int | None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+        raise ValueError(f"{name}={value!r}: give a whole number" + ("" if least is None else f", {least} or more"))
+
+
+def _size(size: int | str) -> int:
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    text = str(size).replace(" ", "")
+    digits = text.rstrip("BGIKMTbgikmt")
+    try:
+        number = float(digits) * UNITS[text[len(digits) :].upper()]
+    except (ValueError, KeyError):
+        number = 0
+    if not isinstance(size, str) or not number > 0:
+        raise ValueError(f"memory={size!r}: give bytes, or a text such as '200MB'")
+    return int(number)

@@ -1,0 +1,83 @@
+"""A mirai as another one's argument: waited for without a thread, its value passed as it came."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mirai.api.future import Mirai
+from mirai.errors import ConnectionReset
+from mirai.protocol.scheduler import Task
+from mirai.protocol.serialize import dumps_call
+from mirai.protocol.wire import body_size
+from mirai.runtime.evaluate import call_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mirai.runtime.profile import Profile
+
+
+def dependencies(args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[int | str, Mirai[Any]]:
+    """The arguments that are mirais, by position or name."""
+    found: dict[int | str, Mirai[Any]] = {}
+    for i, value in enumerate(args):
+        if isinstance(value, Mirai):
+            found[i] = value
+    for name, value in kwargs.items():
+        if isinstance(value, Mirai):
+            found[name] = value
+    return found
+
+
+def submit_after(
+    awaited: Mapping[int | str, Mirai[Any]],
+    task: Callable[..., Any] | str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    profile: Profile | None,
+    timeout: float | None,
+    names: Mapping[str, Any] | None,
+    retry: int | None,
+) -> Mirai[Any]:
+    """Submit a task once every mirai of `awaited` has its value; where one fails, the task fails with it.
+
+    All else is serialized now. The values are not deserialized on their way through the host.
+    """
+    from mirai.api.submit import extras_of, prepare
+    from mirai.api.waiting import call_mirai
+
+    given = [None if i in awaited else value for i, value in enumerate(args)]
+    named = {name: value for name, value in kwargs.items() if name not in awaited}
+    extras = extras_of(profile, names)
+    call = dumps_call(task, given, named)
+    future = prepare(Task(0, b"", 0), profile, timeout, retry)
+    service = future._service
+    if service.immediate:
+        call_mirai(list(awaited.values()))
+    missing = len(awaited)
+    lock = threading.Lock()
+
+    def one_is_here(done: Any) -> None:
+        nonlocal missing
+        if done.failed():
+            service.resolve(future, lambda: future.settle_as(done))
+            return
+        with lock:
+            missing -= 1
+            if missing:
+                return
+        values = {where: m.serialized() for where, m in awaited.items()}
+        job = future._task
+        job.count, job.body = dumps_call(call_with, (call, values), {}, extras)
+        job.size = body_size(job.body)
+        try:
+            if not future.done():
+                service.submit(job)
+        except RuntimeError:
+            error = ConnectionReset("Connection reset: its profile was reset before its arguments were there")
+            service.resolve(future, lambda: future.fail(error))
+
+    for m in awaited.values():
+        m.add_done_callback(one_is_here)
+    return future

@@ -1,0 +1,55 @@
+"""What a map is over: elements, rows of a table, or rows of a 2-D array; by key, or in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+    Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def calls(xs: Any) -> tuple[list[Any] | None, Iterator[Call]]:
+    """The keys where `xs` has some, and the arguments of each call: positional ones, and by name.
+
+    Raises:
+        TypeError: it is not iterable.
+    """
+    kind = _kind(xs)
+    if kind == "series":
+        return list(xs.index), (((x,), {}) for x in xs)
+    if kind == "frame":
+        return None, _rows(xs)
+    if kind == "array" and xs.ndim == 2:
+        return None, ((tuple(row), {}) for row in xs)
+    if isinstance(xs, Mapping):
+        return list(xs), (((x,), {}) for x in xs.values())
+    if not isinstance(xs, Iterable):
+        raise TypeError(f"xs is a {type(xs).__qualname__} ({xs!r:.80}): give an iterable")
+    return None, (((x,), {}) for x in xs)
+
+
+def _kind(xs: Any) -> str:
+    """By name, as these libraries are not to be imported for what is none of theirs."""
+    for cls in type(xs).__mro__:
+        package = cls.__module__.partition(".")[0]
+        if package == "pandas" and cls.__name__ == "Series":
+            return "series"
+        if (package, cls.__name__) in {("pandas", "DataFrame"), ("polars", "DataFrame"), ("pyarrow", "Table")}:
+            return "frame"
+        if package == "numpy" and cls.__name__ == "ndarray":
+            return "array"
+    return ""
+
+
+def _rows(table: Any) -> Iterator[Call]:
+    if hasattr(table, "iter_rows"):  # polars
+        return (((), row) for row in table.iter_rows(named=True))
+    if hasattr(table, "to_batches"):  # Arrow
+        return (((), row) for batch in table.to_batches() for row in batch.to_pylist())
+    names = [str(name) for name in table.columns]
+    columns = [table.iloc[:, i] for i in range(len(names))]
+    return (((), dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))

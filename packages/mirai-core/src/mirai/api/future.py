@@ -1,0 +1,342 @@
+"""Mirai: a value that may not be here yet; wait, await, cancel."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar
+
+from mirai.errors import Canceled, ErrorValue, MiraiError, MiraiInterrupt, RemoteTraceback, TimedOut
+from mirai.protocol import serialize
+from mirai.protocol.messages import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from mirai.protocol.scheduler import Task
+    from mirai.protocol.wire import Buffer
+    from mirai.runtime.lead import Waker
+    from mirai.runtime.profile import Service
+
+T = TypeVar("T")
+
+_ids = itertools.count(1)
+_making_condition = threading.Lock()
+
+
+class Unresolved:
+    """The type of `UNRESOLVED`."""
+
+    _only: Unresolved | None = None
+
+    def __new__(cls) -> Unresolved:
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+    def __repr__(self) -> str:
+        return "< unresolved >"
+
+    def __reduce__(self) -> str:
+        return "UNRESOLVED"
+
+
+UNRESOLVED = Unresolved()
+
+_GONE = ErrorValue("was deserialized")
+
+
+class Mirai(Future[T], Generic[T]):
+    """A value that may not be here yet.
+
+    Made by `mirai()`, `mirai_map()` and `everywhere()`. All that takes a `concurrent.futures.Future` takes it.
+
+    Attributes:
+        id: an integer that increases with every mirai of the session.
+    """
+
+    # Most live without ever being waited for through a condition variable, which takes longer to make
+    # than all the rest: it is made when somebody asks for it. Hence no `super().__init__()`.
+    _state: str = PENDING
+    _cond: threading.Condition | None = None
+    _wakers: list[Waker] | None = None
+    _reply: tuple[int, int, Buffer] | ErrorValue = _GONE
+    _resolved: tuple[Any, BaseException | None] | None = None
+    _timer: Any = None
+
+    def __init__(self, profile: str, service: Service, task: Task) -> None:
+        self.id = next(_ids)
+        self._profile = profile
+        self._service = service
+        self._task = task
+
+    def __repr__(self) -> str:
+        here = "$data" if self.done() else ""
+        return f"< mirai [{here}] > id {self.id}, profile {self._profile!r}, {self._state_name()}"
+
+    # Reading
+
+    @property
+    def data(self) -> T | ErrorValue | Unresolved:
+        """The value, an `ErrorValue`, or `UNRESOLVED`, which is falsy. Never waits, never raises."""
+        return self._resolve()[0] if self.done() else UNRESOLVED
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait, at most `timeout` seconds, and return the value.
+
+        Raises:
+            TimeoutError: it is not here yet; the task goes on.
+            ErrorValue: what became of it, unless the task itself raised: then that exception, its
+                traceback on the daemon in the message chain.
+        """
+        self._wait(timeout)
+        value, error = self._resolve()
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del self, error  # no cycle through this frame
+        return value  # type: ignore[no-any-return]
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait, at most `timeout` seconds, for what `result` would raise; None for a value.
+
+        Raises:
+            Canceled: it was cancelled.
+        """
+        self._wait(timeout)
+        error = self._resolve()[1]
+        if isinstance(error, Canceled):
+            raise error
+        return error
+
+    def done(self) -> bool:
+        """Whether it is resolved, to a value or an error."""
+        return self._state is not PENDING
+
+    def running(self) -> bool:
+        """Whether the task is in evaluation."""
+        return not self.done() and self._service.is_executing(self._task)
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self._state is CANCELLED_AND_NOTIFIED
+
+    def cancel(self) -> bool:
+        """Resolve to `Canceled` now; a queued task is never begun, a running one is interrupted.
+
+        Returns:
+            False where it is resolved already.
+        """
+        return self._service.cancel(self._task, Canceled())
+
+    def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
+        """Call `fn(self)` once it is resolved, from whichever thread notices; at once if it is."""
+        with self._condition:
+            if not self.done():
+                self._done_callbacks.append(fn)
+                return
+        try:
+            fn(self)
+        except Exception:
+            from concurrent.futures._base import LOGGER
+
+            LOGGER.exception("exception calling callback for %r", self)
+
+    def __await__(self) -> Generator[Any, None, T]:
+        """In asyncio. Where the awaiting task is cancelled, so is this mirai, on its daemon too."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        there = loop.create_future()
+
+        def resolve() -> None:
+            if not there.done():
+                there.set_result(None)
+
+        def tell(_: Future[T]) -> None:
+            try:
+                loop.call_soon_threadsafe(resolve)
+            except RuntimeError:
+                pass  # the loop was closed meanwhile: nobody waits there any more
+
+        self.add_done_callback(tell)
+        try:
+            yield from there
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self.result()
+
+    def set_running_or_notify_cancel(self) -> NoReturn:
+        """Not for a mirai: its daemon resolves it."""
+        raise RuntimeError("a mirai is resolved by its daemon")
+
+    def set_result(self, result: T) -> NoReturn:
+        """Not for a mirai: its daemon resolves it."""
+        raise RuntimeError("a mirai is resolved by its daemon")
+
+    def set_exception(self, exception: BaseException | None) -> NoReturn:
+        """Not for a mirai: its daemon resolves it."""
+        raise RuntimeError("a mirai is resolved by its daemon")
+
+    def stack(self, timeout: float = 5.0) -> str:
+        """Where the running task is now: its frames on the daemon, as text; empty where it does not run.
+
+        Raises:
+            TimeoutError: the daemon did not answer within `timeout` seconds, most likely as the task is in
+                compiled code that never lets another thread run.
+        """
+        return "" if self.done() else self._service.stack(self._task, timeout)
+
+    def limit(self, timeout: float) -> None:
+        """Resolve to `TimedOut` in `timeout` seconds from now, and interrupt the task."""
+        error = TimedOut(
+            f"Timed out: not done within {timeout:g} s of its submission; give _timeout more, or set more daemons"
+        )
+        self._timer = self._service.call_at(time.monotonic() + timeout, lambda: self._service.cancel(self._task, error))
+
+    # Waiting
+
+    @property
+    def _condition(self) -> threading.Condition:  # type: ignore[override]
+        """What `concurrent.futures.wait` and `as_completed` wait on."""
+        if self._cond is None:
+            with _making_condition:
+                if self._cond is None:
+                    self._waiters: list[Any] = []
+                    self._done_callbacks: list[Callable[[Future[T]], object]] = []
+                    self._cond = threading.Condition()
+        return self._cond
+
+    def wake_when_done(self, waker: Waker) -> None:
+        """Release `waker` when resolved, or at once if it is: for `Lead.wait`."""
+        with _making_condition:
+            if self._wakers is None:
+                self._wakers = []
+            self._wakers.append(waker)
+        if self.done():
+            self._wake()
+
+    def _wait(self, timeout: float | None) -> None:
+        if self._state is PENDING and not self._service.wait(self, timeout):
+            raise TimeoutError(f"{self!r} is not resolved after {timeout:g} s; its task goes on")
+
+    # Resolving: the dispatcher calls these, under its lock
+
+    def settle(self, status: int, count: int, body: Buffer) -> bool:
+        """The daemon's answer; whether `run_callbacks` is to be called."""
+        if self._state is not PENDING:
+            return False
+        self._reply = (status, count, body)
+        self._state = FINISHED
+        return self._tell()
+
+    def fail(self, error: ErrorValue) -> bool:
+        """There will be no answer; whether `run_callbacks` is to be called."""
+        if self._state is not PENDING:
+            return False
+        self._reply = error
+        self._state = CANCELLED_AND_NOTIFIED if isinstance(error, Canceled) else FINISHED
+        return self._tell()
+
+    def settle_as(self, other: Mirai[Any]) -> bool:
+        """Take the error that `other` failed with; whether `run_callbacks` is to be called."""
+        if self._state is not PENDING:
+            return False
+        self._resolved = other._resolve()
+        self._state = other._state
+        return self._tell()
+
+    def failed(self) -> bool:
+        """Whether what is here is an error; a value is not deserialized for that."""
+        reply = self._reply
+        if isinstance(reply, tuple):
+            return reply[0] != Status.VALUE
+        return isinstance(self._resolve()[0], ErrorValue)
+
+    def serialized(self) -> tuple[int, Buffer]:
+        """The value that is here, as it came, or as it would come."""
+        reply = self._reply
+        if self._resolved is None and isinstance(reply, tuple):
+            return reply[1], reply[2]
+        count, body = serialize.dumps(self.data, to_daemon=True)
+        return count, serialize.joined(body)
+
+    def run_callbacks(self) -> None:
+        """Those of `add_done_callback`."""
+        self._invoke_callbacks()  # type: ignore[attr-defined]
+
+    def _tell(self) -> bool:
+        # The state is set, and only now is looked for who waits; who waits does it the other way round.
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._wakers is not None:
+            self._wake()
+        if self._cond is None:
+            return False
+        with self._cond:
+            for waiter in self._waiters:
+                if self._state is CANCELLED_AND_NOTIFIED:
+                    waiter.add_cancelled(self)
+                else:
+                    waiter.add_result(self)
+            self._cond.notify_all()
+        return bool(self._done_callbacks)
+
+    def _wake(self) -> None:
+        while self._wakers:
+            try:
+                self._wakers.pop().release()
+            except (IndexError, RuntimeError):
+                pass  # another thread was there first
+
+    # The value
+
+    def _resolve(self) -> tuple[Any, BaseException | None]:
+        """The value for `data`, and what `result` raises; deserialized once, by the first who asks."""
+        if self._resolved is None:
+            reply = self._reply
+            outcome = (reply, reply) if isinstance(reply, ErrorValue) else _outcome(*reply)
+            self._resolved = self.__dict__.setdefault("_resolved", outcome)
+            self._reply = _GONE  # it may be large
+        return self._resolved
+
+    def _state_name(self) -> str:
+        if not self.done():
+            return "running" if self.running() else "pending"
+        return "cancelled" if self.cancelled() else "resolved"
+
+
+def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException | None]:
+    error: ErrorValue
+    if status == Status.INTERRUPTED:
+        error = MiraiInterrupt()
+        return error, error
+    if status == Status.CANCELLED:
+        error = Canceled()
+        return error, error
+    try:
+        value = serialize.loads(count, body)
+    except Exception as broken:
+        error = MiraiError(
+            f"the result cannot be loaded here: {type(broken).__name__}: {broken}; "
+            "what it is made of must be importable on the host too",
+            condition_class=[cls.__name__ for cls in type(broken).__mro__ if cls is not object],
+            original=broken,
+        )
+        return error, error
+    if status == Status.VALUE:
+        return value, None
+    message, classes, frames, text, pickled = value
+    original = serialize.loads(pickled[0], serialize.joined(pickled[1])) if pickled else None
+    error = MiraiError(message, stack_trace=frames, condition_class=classes, original=original, remote_traceback=text)
+    raised: BaseException = error if original is None else original
+    raised.__cause__ = RemoteTraceback(text)
+    return error, raised

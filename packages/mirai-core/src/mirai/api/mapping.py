@@ -1,0 +1,194 @@
+"""mirai_map() and how its results are gathered."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from mirai.api.completion import Completed
+from mirai.api.elements import calls
+from mirai.api.future import Mirai
+from mirai.api.submit import extras_of, prepare
+from mirai.api.waiting import collect_mirai, stop_mirai
+from mirai.errors import ErrorValue
+from mirai.protocol.scheduler import Blob, Task
+from mirai.protocol.serialize import dumps, dumps_call
+from mirai.protocol.wire import body_size
+from mirai.runtime import evaluate
+from mirai.runtime import profile as profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+
+T = TypeVar("T")
+
+
+class MiraiMap(Sequence[Mirai[T]], Generic[T]):
+    """The mirais of a map, in the order of its elements."""
+
+    def __init__(self, mirais: list[Mirai[T]], keys: list[Any] | None = None) -> None:
+        """`keys`: those of a mapping, in the same order."""
+        self._mirais = mirais
+        self._keys = keys
+
+    def __repr__(self) -> str:
+        return f"< mirai map [{sum(m.done() for m in self._mirais)}/{len(self._mirais)}] >"
+
+    def __len__(self) -> int:
+        return len(self._mirais)
+
+    @overload
+    def __getitem__(self, index: int) -> Mirai[T]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Mirai[T]]: ...
+    def __getitem__(self, index: int | slice) -> Mirai[T] | list[Mirai[T]]:
+        return self._mirais[index]
+
+    def collect(self, *, flat: bool = False, progress: bool | str = False, stop: bool = False) -> Any:
+        """Wait, and return the values in order, an `ErrorValue` in the place of a task that failed.
+
+        Args:
+            flat: concatenate them; mixed types and errors are refused, and the rest is cancelled.
+            progress: show a bar; a text is its name.
+            stop: raise at the first failure, naming its index or key, and cancel the rest, running ones too.
+
+        Returns:
+            A list; a dict with the same keys where a mapping was given and not `flat`.
+        """
+        return collect_mirai(self, flat=flat, progress=progress, stop=stop)
+
+    def cancel(self) -> list[bool]:
+        """Cancel each, the last one first, so that no queued one is begun; whether it was unresolved."""
+        stopped: list[bool] = stop_mirai(self._mirais)
+        return stopped
+
+    def as_completed(self) -> Completed[T]:
+        """The mirais as they are resolved: `for m in …`, or in asyncio `async for m in …`."""
+        return Completed(self._mirais)
+
+    def keys(self) -> list[Any]:
+        """The keys of what was mapped over; the indices where it had none."""
+        return list(range(len(self))) if self._keys is None else list(self._keys)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """In asyncio: the same as `collect()`. Where the awaiting task is cancelled, so is the map."""
+        return self._gather().__await__()
+
+    async def _gather(self) -> Any:
+        import asyncio
+
+        try:
+            async for _ in self.as_completed():
+                pass
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self.collect()
+
+
+def mirai_map(
+    xs: Iterable[Any],
+    fn: Callable[..., T],
+    /,
+    *args: Any,
+    _compute: str | None = None,
+    _timeout: float | None = None,
+    _globals: Mapping[str, Any] | None = None,
+    _promise: Callable[[T], object] | tuple[Callable[[T], object], Callable[[ErrorValue], object]] | None = None,
+    _retry: int | None = None,
+    **kwargs: Any,
+) -> MiraiMap[T]:
+    """Evaluate `fn(x, *args, **kwargs)` for each `x`, one task an element; return at once.
+
+    Args:
+        xs: a dict or pandas Series keeps its keys. Of a data frame or an Arrow table, each row is a call,
+            columns as keyword arguments; of a 2-D array, each row is a call, positional. Of any other
+            iterable, each element is one `x`; a generator is drawn as it is submitted.
+        fn: serialized once, as are `args` and `kwargs`, and sent to each daemon once.
+        *args: constants, after the element.
+        _compute: the compute profile. Without daemons one local daemon is set, with a warning.
+        _timeout: seconds for each task, from now.
+        _globals: set in the daemon's `__main__` before each.
+        _promise: called with each value as it is there; of two, the second one with each `ErrorValue`. On
+            the running event loop where there is one.
+        _retry: as for `mirai()`.
+        **kwargs: constants.
+
+    Raises:
+        TypeError: `fn` is not callable, `xs` not iterable.
+        SerializationError: names what cannot be serialized; nothing is sent.
+
+    Source: `mirai_map()` in R.
+    """
+    if not callable(fn):
+        raise TypeError(f"fn is a {type(fn).__qualname__} ({fn!r:.80}): give a callable")
+    keys, elements = calls(xs)
+    profile = profiles.find(_compute) or _one_daemon()
+    service = profile.service
+    told = _teller(_promise)
+    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}))
+    mirais: list[Mirai[T]] = []
+    try:
+        for positional, named in elements:
+            extras = extras_of(profile, _globals)
+            call = (positional, named, extras) if extras else (positional, named)
+            count, body = dumps(call, to_daemon=True)
+            future = prepare(Task(count, body, body_size(body), blob=blob), profile, _timeout, _retry)
+            if told is not None:
+                future.add_done_callback(told)
+            if profile.memory is not None:
+                service.wait_for_room()
+            service.submit(future._task)
+            mirais.append(future)
+    except BaseException as error:
+        # The generator raised, or an element cannot be serialized: what was submitted is of no use to anyone.
+        stop_mirai(mirais)
+        if isinstance(error, Exception):
+            error.add_note(f"mirai_map: at element {len(mirais)}; those before it were cancelled")
+        raise
+    return MiraiMap(mirais, keys)
+
+
+def _one_daemon() -> profiles.Profile:
+    from mirai.api.daemons import daemons
+
+    if evaluate.mapping:
+        raise RuntimeError(NESTED)
+    warnings.warn("no daemons are set: one is set now, call daemons(n) first for more", stacklevel=3)
+    daemons(1)
+    return profiles.require(None)
+
+
+def _teller(promise: Any) -> Callable[[Any], None] | None:
+    """What to call with a mirai once it is resolved."""
+    if promise is None:
+        return None
+    fulfilled, rejected = promise if isinstance(promise, tuple) else (promise, None)
+    for f in (fulfilled, rejected):
+        if f is not None and not callable(f):
+            raise TypeError(f"_promise={promise!r}: give a callable, or a tuple of two")
+    asyncio = sys.modules.get("asyncio")
+    loop = asyncio._get_running_loop() if asyncio else None
+
+    def tell(m: Mirai[Any]) -> None:
+        value = m.data
+        f = rejected if isinstance(value, ErrorValue) else fulfilled
+        if f is not None:
+            f(value)
+
+    def tell_in_loop(m: Mirai[Any]) -> None:
+        assert loop is not None
+        try:
+            loop.call_soon_threadsafe(tell, m)
+        except RuntimeError:
+            pass  # the loop was closed meanwhile
+
+    return tell if loop is None else tell_in_loop
+
+
+NESTED = (
+    "local daemons cannot be set from inside a map, as each of its elements would start its own: where that is "
+    "meant, use daemons(url=local_url()) and launch_local(n)"
+)

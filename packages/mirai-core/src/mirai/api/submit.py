@@ -1,0 +1,169 @@
+"""mirai() sends one task, everywhere() sends one to each daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mirai.api.dependencies import dependencies, submit_after
+from mirai.api.future import Mirai
+from mirai.protocol.scheduler import Task
+from mirai.protocol.serialize import dumps_call
+from mirai.protocol.wire import body_size
+from mirai.runtime import profile as profiles
+from mirai.runtime.dispatcher import Dispatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mirai.api.mapping import MiraiMap
+    from mirai.runtime.profile import Profile
+
+
+def mirai(
+    task: Callable[..., Any] | str,
+    /,
+    *args: Any,
+    _timeout: float | None = None,
+    _compute: str | None = None,
+    _globals: Mapping[str, Any] | None = None,
+    _retry: int | None = None,
+    **kwargs: Any,
+) -> Mirai[Any]:
+    """Evaluate `task` on a daemon; return at once.
+
+    Args:
+        task: a callable, or source text, whose value is that of its last expression.
+        *args: the callable's arguments; serialized now, so that what is changed later has no effect.
+        _timeout: seconds from now after which it resolves to `TimedOut`, and is interrupted.
+        _compute: the compute profile; the current one unless given. Without daemons, one process is
+            started for this task alone.
+        _globals: set in the daemon's `__main__` before.
+        _retry: how often it is given to another daemon where its own was lost; as the profile says unless given.
+        **kwargs: the callable's keyword arguments, or the local names of source text.
+
+    Raises:
+        TypeError: `task` is neither callable nor text, or text with positional arguments.
+        SyntaxError: the text is not Python.
+        SerializationError: names the argument that cannot be serialized; nothing is sent.
+        NoDaemonsError: the profile named is not set.
+
+    Source: `mirai()` in R.
+    """
+    if not callable(task):
+        check_text(task, args)
+    profile = profiles.find(_compute)
+    if profile is not None and profile.memory is not None:
+        profile.service.wait_for_room()
+    awaited = dependencies(args, kwargs)
+    if awaited:
+        return submit_after(awaited, task, args, kwargs, profile, _timeout, _globals, _retry)
+    extras = extras_of(profile, _globals)
+    count, body = dumps_call(task, args, kwargs, extras)
+    future = prepare(Task(count, body, len(body) if not count else body_size(body)), profile, _timeout, _retry)
+    future._service.submit(future._task)
+    return future
+
+
+def try_mirai(task: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Mirai[Any] | None:
+    """As `mirai()`, but None at once where the memory budget of the profile is full: nothing is sent then.
+
+    Source: `try_mirai()` in R.
+    """
+    profile = profiles.find(kwargs.get("_compute"))
+    if profile is not None and profile.memory is not None and not profile.service.has_room():
+        return None
+    return mirai(task, *args, **kwargs)
+
+
+def everywhere(
+    task: Callable[..., Any] | str,
+    /,
+    *args: Any,
+    _min: int = 1,
+    _compute: str | None = None,
+    _globals: Mapping[str, Any] | None = None,
+    **kwargs: Any,
+) -> MiraiMap[Any]:
+    """Evaluate `task` once on each connected daemon, to set them up; what it leaves behind stays there.
+
+    Tasks submitted later start after it, and a daemon that connects later runs it before its first task.
+
+    Args:
+        task: as for `mirai()`; what source text assigns, and `global` names, persist.
+        *args: as for `mirai()`.
+        _min: daemons to wait for, at least.
+        _compute: the compute profile.
+        _globals: set in each daemon's `__main__`, to stay.
+        **kwargs: as for `mirai()`.
+
+    Returns:
+        A mirai for each daemon.
+
+    Raises:
+        NoDaemonsError: the profile is not set.
+
+    Source: `everywhere()` in R.
+    """
+    from mirai.api.mapping import MiraiMap
+
+    if not callable(task):
+        check_text(task, args)
+    if isinstance(_min, bool) or not isinstance(_min, int) or _min < 1:
+        raise ValueError(f"_min={_min!r}: give the number of daemons to wait for, 1 or more")
+    profile = profiles.require(_compute)
+    service = profile.service
+    count, body = dumps_call(task, args, kwargs, {"globals": _globals} if _globals else None)
+    futures: list[Mirai[Any]] = []
+    jobs = []
+    for _ in range(max(_min, service.connections())):
+        job = Task(count, body, body_size(body))
+        job.future = Mirai(profile.name, service, job)
+        futures.append(job.future)
+        jobs.append(job)
+    service.submit_everywhere(jobs, _min)
+    return MiraiMap(futures)
+
+
+def check_text(task: object, args: tuple[Any, ...]) -> None:
+    """A task that is not callable must be Python text, and takes names only."""
+    if not isinstance(task, str):
+        raise TypeError(f"the task is a {type(task).__qualname__} ({task!r:.80}): give a callable, or source text")
+    if args:
+        raise TypeError("source text takes no positional arguments: give them names, as in mirai('x + 1', x=1)")
+    compile(task, "<mirai>", "exec")
+
+
+def extras_of(profile: Profile | None, names: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What travels beside a call: names for `__main__`, and its place in the stream of random numbers."""
+    extras: dict[str, Any] = {}
+    if names is not None:
+        extras["globals"] = names
+    if profile is not None and profile.seed is not None:
+        extras["seed"] = profile.next_seed()
+    return extras or None
+
+
+def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: int | None) -> Mirai[Any]:
+    """The future of a task that is still to be submitted. Without a profile, a daemon is started for it."""
+    if profile is None:
+        future: Mirai[Any] = Mirai("default", ephemeral(), task)
+    else:
+        future = Mirai(profile.name, profile.service, task)
+        task.retries = profile.retry if retry is None else retry
+    task.future = future
+    if timeout is not None:
+        if isinstance(timeout, bool) or not timeout >= 0:
+            raise ValueError(f"_timeout={timeout!r}: give seconds, 0 or more, or None for no limit")
+        future.limit(timeout)
+    return future
+
+
+def ephemeral() -> Dispatcher:
+    """A daemon for one task, which leaves when the result is in."""
+    service = Dispatcher(ephemeral=True)
+    try:
+        service.start_local(1, {"maxtasks": 1, "cleanup": False}, threads=None, output=False)
+    except BaseException:
+        service.close()
+        raise
+    return service

@@ -1,0 +1,21 @@
+"""The command line that starts a daemon, as every launcher runs it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+LAUNCH_VARIABLE = "MIRAI_LAUNCH"  # tells a daemon which launch it comes from; it takes it out again
+
+
+def daemon_command(python: str, url: str, options: Mapping[str, Any]) -> list[str]:
+    """The words of `python -m mirai.launch daemon URL --option value …`."""
+    return [python, "-m", "mirai.launch", "daemon", url, *option_words(options)]
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """A daemon's options as words of a command line: `{"maxtasks": 1}` is `--maxtasks 1`."""
+    return [word for name, value in options.items() for word in (f"--{name}", str(value))]

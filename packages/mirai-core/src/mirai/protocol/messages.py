@@ -1,0 +1,39 @@
+"""Every kind of frame that ever crosses the wire, and which way it goes.
+
+A daemon has two connections to its host. The *data* connection carries tasks and results, in order.
+The *control* connection carries what must be heard while a task is evaluated.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """What a frame says. `aux` and `seq` are header fields; the body is a pickle unless said otherwise."""
+
+    HELLO = 1  # daemon to host, first on either connection. body: text, see `handshake`
+    SETUP = 2  # host to daemon, data. body: `Setup`
+    BLOB = 3  # host to daemon, data: a call that many tasks share. aux: its id
+    FORGET = 4  # host to daemon, data: a blob that no task needs any more. aux: its id
+    TASK = 5  # host to daemon, data. aux: the blob it calls, or 0. seq: numbers this daemon's tasks from 1
+    RESULT = 6  # daemon to host, data. flags: `Status`. aux: evaluation time in µs. seq: the task's
+    BYE = 7  # daemon to host, data: it leaves, and begins nothing more. aux: its exit code
+    CANCEL = 8  # host to daemon, control. seq: do not begin it, or interrupt it
+    RECALL = 9  # host to daemon, control. seq: begin nothing from the next task up to this one
+    RECALLED = 10  # daemon to host, control. seq: the last task it has begun
+    STACK = 11  # host to daemon, control, and the answer. seq: the task. body: text
+    EXIT = 12  # host to daemon, control: leave now, also if told to persist
+    REFUSED = 13  # host to daemon: they cannot work together. body: text, why
+
+
+class Status(IntEnum):
+    """What became of a task."""
+
+    VALUE = 0  # body: the value
+    ERROR = 1  # body: `Failure`
+    INTERRUPTED = 2  # by a SIGINT on the daemon; no body
+    CANCELLED = 3  # told by CANCEL, begun or not; no body
+
+
+EVERYWHERE = 1  # a TASK's flag: run it outside of clean-up, so that what it leaves behind persists

@@ -1,0 +1,469 @@
+"""The dispatcher's mind: events in, actions out.
+
+What must stay true, whatever the order of events:
+
+- Tasks begin in the order in which they arrived, one at a time at a daemon.
+- A task is with one daemon at most. One that was given away and not begun comes back to the head of the
+  queue when its daemon leaves or is asked for it, and nobody can tell.
+- A daemon that is lost takes down only the task it was evaluating.
+
+Daemons are named by integers, tasks by themselves. Times are seconds of any one clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mirai.protocol.window import LARGEST, STALL, Window
+from mirai.protocol.wire import FrameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
+
+    from mirai.protocol.wire import Body
+
+NEW, WAITING, HELD, OVER = range(4)
+
+
+class Blob:
+    """A call that many tasks share: a daemon gets it once, before the first of them."""
+
+    __slots__ = ("__weakref__", "body", "count", "number")
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, count: int, body: Body) -> None:
+        self.number = next(self._numbers)
+        self.count = count
+        self.body = body
+
+
+class Task:
+    """One call on its way. `future` is the caller's, and opaque here; None where nobody waits."""
+
+    __slots__ = (
+        "blob",
+        "body",
+        "cancelled",
+        "count",
+        "daemon",
+        "everywhere",
+        "future",
+        "retries",
+        "seq",
+        "size",
+        "state",
+    )
+
+    def __init__(self, count: int, body: Body, size: int, *, blob: Blob | None = None, retries: int = 0) -> None:
+        self.body = body
+        self.size = size  # bytes, as counted against the memory budget
+        self.count = count
+        self.blob = blob
+        self.retries = retries
+        self.everywhere = False
+        self.cancelled = False
+        self.future: Any = None
+        self.state = NEW
+        self.daemon = 0  # while held
+        self.seq = 0  # while held: its place among the tasks this daemon was given
+
+
+class Send(NamedTuple):
+    """Give these tasks to the daemon, in this order."""
+
+    daemon: int
+    tasks: list[Task]
+
+
+class Recall(NamedTuple):
+    """Ask the daemon for what it has not begun, up to this task."""
+
+    daemon: int
+    seq: int
+
+
+class Cancel(NamedTuple):
+    """Tell the daemon to skip or interrupt this task."""
+
+    daemon: int
+    seq: int
+
+
+class Lost(NamedTuple):
+    """The task's daemon is gone."""
+
+    task: Task
+
+
+Action: TypeAlias = "Send | Recall | Cancel | Lost"
+
+
+class Counts(NamedTuple):
+    """How many tasks are where; `awaiting + executing + completed` is all that ever arrived."""
+
+    awaiting: int
+    executing: int
+    completed: int
+
+
+class Scheduler:
+    """Decide which daemon runs which task: in arrival order, one each at a time."""
+
+    def __init__(self, largest_window: int = LARGEST) -> None:
+        """`largest_window` 1: a daemon is never given a task before it is done with the last."""
+        self.queued_bytes = 0  # of tasks not begun
+        self.peak_bytes = 0
+        self._largest_window = largest_window
+        self._daemons: dict[int, _Daemon] = {}
+        self._idle: dict[int, _Daemon] = {}  # the last one in was the last at work: its caches are warm
+        self._queue: deque[Task] = deque()  # may hold cancelled ones
+        self._barriers: deque[_Barrier] = deque()
+        self._arriving = self._queue  # what stands behind the last barrier
+        self._setups: list[Task] = []  # of every barrier passed: for daemons that join later
+        self._arrived = 0
+        self._completed = 0
+        self._crowded = 0  # daemons that hold a task they have not begun
+        self._recalls = 0  # not answered yet
+
+    # Events
+
+    def task_arrived(self, task: Task, now: float) -> Sequence[Action]:
+        """Queue a task, or give it to an idle daemon."""
+        self._queued(task)
+        self._arriving.append(task)
+        return self._assign(now) if self._idle else ()
+
+    def everywhere_arrived(self, tasks: list[Task], minimum: int, now: float) -> Sequence[Action]:
+        """Have each daemon run one of `tasks`, copies of one call, once what arrived before has been given out.
+
+        Waits for `minimum` daemons. What arrives later waits until every copy is finished.
+        """
+        for task in tasks:
+            task.everywhere = True
+            self._queued(task)
+        barrier = _Barrier(tasks, minimum)
+        self._barriers.append(barrier)
+        self._arriving = barrier.behind
+        return self._assign(now)
+
+    def daemon_joined(self, daemon: int, now: float) -> Sequence[Action]:
+        """A daemon is ready. It first runs what `everywhere` had the others run."""
+        self._daemons[daemon] = joined = _Daemon(daemon, self._largest_window)
+        self._idle[daemon] = joined
+        actions: list[Action] = []
+        if self._setups:
+            self._give(joined, [self._hidden(setup) for setup in self._setups], now, actions)
+        actions += self._assign(now)
+        return actions
+
+    def results_arrived(
+        self, daemon: int, results: Iterable[tuple[int, float]], now: float
+    ) -> tuple[list[Task], Sequence[Action]]:
+        """A daemon finished tasks, each given by its number there and its duration in seconds.
+
+        Returns:
+            The tasks, in the order of `results`, cancelled ones too.
+
+        Raises:
+            FrameError: the daemon was not given such a task, or answers out of order.
+        """
+        at = self._daemons[daemon]
+        held, window = at.held, at.window
+        crowded = len(held) > 1
+        finished = []
+        for seq, elapsed in results:
+            if not held or held[0].seq != seq:
+                raise FrameError(f"daemon {daemon} answers task {seq}, which is not the one it was given first")
+            task = held.popleft()
+            window.finished(elapsed)
+            if held:
+                self.queued_bytes -= held[0].size
+            self._over(task)
+            finished.append(task)
+        at.completed += len(finished)
+        at.since = now
+        if crowded and len(held) < 2:
+            self._crowded -= 1
+        if not held:
+            self._idle[daemon] = at
+            if self._queue:
+                window.starved()
+        return finished, self._refill(at, now)
+
+    def daemon_left(self, daemon: int, now: float, *, begun: bool = True) -> Sequence[Action]:
+        """A daemon is gone. `begun`: it may have begun the task at its head (it did not say goodbye)."""
+        at = self._daemons.pop(daemon, None)
+        if at is None:
+            return ()
+        self._idle.pop(daemon, None)
+        held = at.held
+        if at.recalling:
+            self._recalls -= 1
+        if len(held) > 1:
+            self._crowded -= 1
+        actions: list[Action] = []
+        back: list[Task] = []
+        if held:
+            self.queued_bytes += held[0].size  # counted as begun until now
+        if held and begun and not self._retried(held[0]):
+            # Not given to another daemon: it may have had effects before this one died.
+            actions.append(self._lost(held.popleft()))
+        for task in held:
+            if task.everywhere:
+                actions.append(self._lost(task))
+            else:
+                back.append(task)
+        self._take_back(back)
+        actions += self._assign(now)
+        return actions
+
+    def task_cancelled(self, task: Task, now: float) -> Sequence[Action]:
+        """The caller does not want it any more. What was not given away never will be."""
+        task.cancelled = True
+        if task.state == HELD:
+            return (Cancel(task.daemon, task.seq),)
+        if task.state == WAITING:
+            self.queued_bytes -= task.size
+            self._over(task)
+            if self._barriers:
+                return self._assign(now)
+        return ()
+
+    def recalled(self, daemon: int, begun: int, now: float) -> Sequence[Action]:
+        """A daemon answered a `Recall`: it will not begin what it holds after task `begun`."""
+        at = self._daemons[daemon]
+        if not at.recalling:
+            raise FrameError(f"daemon {daemon} gives back tasks that it was not asked for")
+        held, last = at.held, at.recalling
+        at.recalling = 0
+        self._recalls -= 1
+        crowded = len(held) > 1
+        kept = [task for task in held if not begun < task.seq <= last]
+        back = [task for task in held if begun < task.seq <= last]
+        held.clear()
+        held.extend(kept)
+        if crowded and len(held) < 2:
+            self._crowded -= 1
+        if back and not kept:
+            # It had finished all that it began: the first of these was counted as begun.
+            self.queued_bytes += back[0].size
+            self._idle[daemon] = at
+        self._take_back(back)
+        return self._assign(now)
+
+    def ticked(self, now: float) -> Sequence[Action]:
+        """Time has passed: take back what waits behind a task that takes longer than expected."""
+        if not self._crowded:
+            return ()
+        return [
+            self._recall(at)
+            for at in self._daemons.values()
+            if at.may_give_back() and now - at.since > at.window.patience()
+        ]
+
+    # Questions
+
+    def has_idle(self) -> bool:
+        """Whether a task that arrives now could be given away at once."""
+        return bool(self._idle)
+
+    def tick_needed(self) -> bool:
+        """Whether `ticked` should be called again within `STALL` seconds."""
+        return self._crowded > 0
+
+    def is_executing(self, task: Task) -> bool:
+        """Whether the task is, as far as the host can know, in evaluation."""
+        return task.state == HELD and self._daemons[task.daemon].held[0] is task
+
+    def unfinished(self) -> list[Task]:
+        """Every task without a result, in no order."""
+        tasks = [task for at in self._daemons.values() for task in at.held]
+        tasks += (task for task in self._queue if task.state == WAITING)
+        for barrier in self._barriers:
+            tasks += (task for task in (*barrier.tasks, *barrier.behind) if task.state == WAITING)
+        return tasks
+
+    def counts(self) -> Counts:
+        """How many tasks wait, are in evaluation, and are done with."""
+        executing = sum(1 for at in self._daemons.values() if at.held)
+        return Counts(self._arrived - self._completed - executing, executing, self._completed)
+
+    def daemon_counts(self, daemon: int) -> tuple[int, int, Task | None]:
+        """For a daemon that is here: tasks assigned, tasks completed, and the one in evaluation."""
+        at = self._daemons[daemon]
+        return at.completed + len(at.held), at.completed, at.held[0] if at.held else None
+
+    # Decisions
+
+    def _assign(self, now: float) -> Sequence[Action]:
+        """Give each idle daemon a task, in order; pass barriers that can be passed."""
+        actions: list[Action] = []
+        idle, queue = self._idle, self._queue
+        while True:
+            while idle and queue:
+                tasks = self._take(1)
+                if not tasks:
+                    break
+                self._give(next(reversed(idle.values())), tasks, now, actions)
+            if queue or not self._barriers or not self._pass_barrier(now, actions):
+                break
+            queue = self._queue
+        if idle and self._crowded and not queue:
+            actions += self._relieved()
+        return actions
+
+    def _refill(self, at: _Daemon, now: float) -> Sequence[Action]:
+        """Give a daemon that has just answered its next tasks."""
+        if not self._queue:
+            return self._assign(now) if self._barriers or (self._crowded and self._idle) else ()
+        held = len(at.held)
+        size = at.window.size
+        if at.recalling or 2 * held > size:
+            return ()
+        # Its share, so that none is left idle for what others hold.
+        share = -(-len(self._queue) // len(self._daemons))
+        tasks = self._take(min(size - held, max(share, 1)))
+        actions: list[Action] = []
+        if tasks:
+            self._give(at, tasks, now, actions)
+        if not self._queue and self._barriers:
+            actions += self._assign(now)
+        return actions
+
+    def _take(self, n: int) -> list[Task]:
+        """Up to `n` tasks from the head of the queue, leaving cancelled ones behind."""
+        queue = self._queue
+        tasks: list[Task] = []
+        while queue and len(tasks) < n:
+            task = queue.popleft()
+            if task.state == WAITING:
+                tasks.append(task)
+        return tasks
+
+    def _give(self, at: _Daemon, tasks: list[Task], now: float, actions: list[Action]) -> None:
+        held = at.held
+        before = len(held)
+        if not before:
+            del self._idle[at.daemon]
+            at.since = now
+            self.queued_bytes -= tasks[0].size
+        for task in tasks:
+            at.seq += 1
+            task.seq = at.seq
+            task.daemon = at.daemon
+            task.state = HELD
+        held.extend(tasks)
+        if before < 2 <= len(held):
+            self._crowded += 1
+        actions.append(Send(at.daemon, tasks))
+
+    def _relieved(self) -> list[Recall]:
+        """A daemon is idle and the queue empty: take back what another one holds too much of."""
+        return [
+            self._recall(at)
+            for at in self._daemons.values()
+            if at.may_give_back() and (len(at.held) - 1) * at.window.expected > STALL
+        ]
+
+    def _recall(self, at: _Daemon) -> Recall:
+        at.recalling = at.held[-1].seq
+        at.window.recalled()
+        self._recalls += 1
+        return Recall(at.daemon, at.recalling)
+
+    def _take_back(self, tasks: list[Task]) -> None:
+        for task in reversed(tasks):
+            if task.cancelled:
+                self.queued_bytes -= task.size
+                self._over(task)
+            else:
+                task.state = WAITING
+                self._queue.appendleft(task)
+
+    def _pass_barrier(self, now: float, actions: list[Action]) -> bool:
+        """The queue before the first barrier is empty: go on behind it, if that can be."""
+        barrier = self._barriers[0]
+        if not barrier.given:
+            copies = [task for task in barrier.tasks if task.state == WAITING]
+            if copies:
+                # What could still come back to the queue belongs before the barrier.
+                if len(self._daemons) < barrier.minimum or self._crowded or self._recalls:
+                    return False
+                self._give_copies(copies, now, actions)
+            barrier.given = True
+        if any(task.state != OVER for task in barrier.tasks):
+            return False
+        self._barriers.popleft()
+        self._queue = barrier.behind
+        return True
+
+    def _give_copies(self, copies: list[Task], now: float, actions: list[Action]) -> None:
+        self._setups.append(copies[0])
+        for at in self._daemons.values():
+            self._give(at, [copies.pop(0) if copies else self._hidden(self._setups[-1])], now, actions)
+        # Of daemons that have left since.
+        actions += [self._lost(task) for task in copies]
+
+    def _hidden(self, setup: Task) -> Task:
+        """A copy that nobody waits for."""
+        task = Task(setup.count, setup.body, 0, blob=setup.blob)
+        task.everywhere = True
+        self._queued(task)
+        return task
+
+    def _queued(self, task: Task) -> None:
+        task.state = WAITING
+        self._arrived += 1
+        self.queued_bytes += task.size
+        if self.queued_bytes > self.peak_bytes:
+            self.peak_bytes = self.queued_bytes
+
+    def _retried(self, task: Task) -> bool:
+        if task.cancelled or task.everywhere or not task.retries:
+            return False
+        task.retries -= 1
+        return True
+
+    def _lost(self, task: Task) -> Lost:
+        self.queued_bytes -= task.size
+        self._over(task)
+        return Lost(task)
+
+    def _over(self, task: Task) -> None:
+        task.state = OVER
+        self._completed += 1
+
+
+class _Daemon:
+    """What the scheduler knows of one daemon."""
+
+    __slots__ = ("completed", "daemon", "held", "recalling", "seq", "since", "window")
+
+    def __init__(self, daemon: int, largest_window: int) -> None:
+        self.daemon = daemon
+        self.held: deque[Task] = deque()  # the first one is in evaluation
+        self.window = Window(largest_window)
+        self.seq = 0  # of the task given last
+        self.since = 0.0  # when the first one began, as far as the host can know
+        self.recalling = 0  # the last task asked back, 0 when none is
+        self.completed = 0
+
+    def may_give_back(self) -> bool:
+        """Whether it holds tasks that another daemon could run: copies of an `everywhere` are its own."""
+        return len(self.held) > 1 and not self.recalling and not self.held[1].everywhere
+
+
+class _Barrier:
+    """An `everywhere`: its copies, and what waits behind it."""
+
+    __slots__ = ("behind", "given", "minimum", "tasks")
+
+    def __init__(self, tasks: list[Task], minimum: int) -> None:
+        self.tasks = tasks
+        self.minimum = minimum
+        self.behind: deque[Task] = deque()
+        self.given = False

@@ -1,0 +1,169 @@
+"""Object to bytes and back: the C pickler where it serves, cloudpickle where it must be.
+
+What belongs to `__main__` (a script, a notebook, the REPL) goes by value. On its way to a daemon a
+function of `__main__` is bound to the daemon's `__main__`: so it finds there what `everywhere` left, and
+`global` means what it says. On its way back it is not, as that would overwrite the host's variables.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mirai.protocol.wire import split_buffers, with_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from mirai.errors import SerializationError
+    from mirai.protocol.wire import Body, Buffer
+
+    Serialized: TypeAlias = tuple[int, Body]  # the number of out-of-band buffers, and the body
+
+PROTOCOL = 5
+OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
+
+# What a function of `__main__` refers to, as last loaded: see `loads_main`.
+_main_names: dict[str, Any] = {}
+
+
+def dumps(value: Any, *, to_daemon: bool = False) -> Serialized:
+    """Serialize `value`, its large buffers (NumPy, Arrow, …) beside the pickle, each copied once.
+
+    Raises:
+        Exception: whatever a reduction in `value`, or cloudpickle, raises.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickled = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+    except Exception:
+        # A lambda, a closure, a local class: not importable. Or nothing that can be serialized at all,
+        # and then cloudpickle says so.
+        by_value = True
+    else:
+        # A name that the stream takes from __main__ is another one on the other side.
+        by_value = b"__main__" in pickled or _modules_by_value()
+    if by_value:
+        buffers.clear()
+        pickled = _cloudpickled(value, to_daemon, buffers.append)
+    if not buffers:
+        return 0, pickled
+    raw = [buffer.raw() for buffer in buffers]
+    if sum(view.nbytes for view in raw) < OUT_OF_BAND:
+        return 0, _cloudpickled(value, to_daemon, None) if by_value else pickle.dumps(value, PROTOCOL)
+    # Copied: what the caller changes after the call has no effect.
+    return len(raw), with_buffers(pickled, [memoryview(bytearray(view)) for view in raw])
+
+
+def loads(count: int, body: Buffer) -> Any:
+    """The value that `dumps` was given. Its buffers are views into `body`, which lives as long as they."""
+    if not count:
+        return pickle.loads(body)
+    pickled, buffers = split_buffers(count, body)
+    return pickle.loads(pickled, buffers=buffers)
+
+
+def joined(body: Body) -> Buffer:
+    """A body in one piece."""
+    return b"".join(body) if isinstance(body, list) else body
+
+
+def dumps_call(
+    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None
+) -> Serialized:
+    """Serialize a call for a daemon; `extras` travel beside it, see `Daemon._prepare`.
+
+    Raises:
+        SerializationError: names the part that cannot be serialized.
+    """
+    call = (task, args, kwargs, extras) if extras else (task, args, kwargs)
+    try:
+        return dumps(call, to_daemon=True)
+    except Exception as error:
+        parts = [("the task", task)]
+        parts += [(f"argument {i}", value) for i, value in enumerate(args)]
+        parts += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+        parts += [(f"_{name}", value) for name, value in (extras or {}).items()]
+        raise blame(parts, error) from error
+
+
+def blame(parts: Sequence[tuple[str, Any]], error: Exception) -> SerializationError:
+    """The error that names which of `parts` (a name and a value each) cannot be serialized."""
+    from mirai.errors import SerializationError  # daemons do without
+
+    for where, value in parts:
+        try:
+            dumps(value, to_daemon=True)
+        except Exception as own:
+            return SerializationError(where, type(value).__qualname__, _reason(own))
+    return SerializationError("the call", "tuple", _reason(error))
+
+
+def loads_main(count: int, body: Buffer) -> tuple[Any, dict[str, Any]]:
+    """As `loads`; also what functions of the host's `__main__` in it need in this process's `__main__`.
+
+    `loads` sets these names too, once; who calls such a function again later sets them again first.
+    """
+    _main_names.clear()
+    value = loads(count, body)
+    return value, dict(_main_names)
+
+
+def _modules_by_value() -> bool:
+    """Whether `cloudpickle.register_pickle_by_value` was used: then pickle cannot know what to do."""
+    cloudpickle = sys.modules.get("cloudpickle")
+    return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
+
+
+def _cloudpickled(value: Any, to_daemon: bool, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+    file = io.BytesIO()
+    _picklers()[to_daemon](file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
+    return file.getvalue()
+
+
+@functools.cache
+def _picklers() -> tuple[type[Any], type[Any]]:
+    """The pickler for results, and the one for tasks. Made when needed: cloudpickle takes 18 ms to import."""
+    import cloudpickle
+
+    class TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Binds functions of `__main__` to the `__main__` of whoever loads them."""
+
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self._main = sys.modules["__main__"].__dict__
+            self.globals_ref[id(self._main)] = _Main(__name__="__main__")
+
+        def _dynamic_function_reduce(self, function: Any) -> tuple[Any, ...]:
+            reduced: tuple[Any, ...] = super()._dynamic_function_reduce(function)
+            if function.__globals__ is self._main:
+                reduced = (*reduced[:-1], _set_main_function)
+            return reduced
+
+    return cloudpickle.Pickler, TaskPickler
+
+
+class _Main(dict[str, Any]):
+    """Stands for the `__main__` of whoever loads it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _main_of_this_process, ()
+
+
+def _main_of_this_process() -> dict[str, Any]:
+    return sys.modules["__main__"].__dict__
+
+
+def _set_main_function(function: Any, state: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    from cloudpickle import cloudpickle
+
+    _main_names.update(state[1]["__globals__"])
+    cloudpickle._function_setstate(function, state)
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""The loops that carry events between protocol and transport."""

@@ -1,0 +1,113 @@
+"""The host's end of a connection: frames in, and writes that never block."""
+
+from __future__ import annotations
+
+import selectors
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mirai.protocol.wire import Decoder
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from mirai.protocol.wire import Buffer, Frame
+    from mirai.runtime.lead import Lead
+
+READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
+SMALL = 16384  # bytes; below that a copy is cheaper than a buffer more
+
+
+class Channel:
+    """A socket that the lead reads from, and what is still to be written to it.
+
+    A blocking write could wait for a daemon that itself waits until its result is read.
+    """
+
+    def __init__(self, sock: socket.socket, lead: Lead, readable: Callable[[], None]) -> None:
+        """`readable` is called, by whichever thread leads, when there is something to `read`."""
+        sock.setblocking(False)
+        self.decoder = Decoder()
+        self.closed = False
+        self._sock = sock
+        self._lead = lead
+        self._readable = readable
+        self._unsent: deque[Buffer] = deque()
+        self._fd = sock.fileno()
+        lead.register(self._fd, self._ready)
+
+    def read(self) -> list[Frame] | None:
+        """The frames that have arrived; None at the end of the stream.
+
+        Raises:
+            FrameError: the peer does not speak the protocol.
+        """
+        if self.closed:
+            return []
+        try:
+            n = self._sock.recv_into(self.decoder.space())
+        except BlockingIOError:
+            return []
+        except OSError:
+            return None
+        return self.decoder.received(n) if n else None
+
+    def write(self, parts: Sequence[Buffer]) -> None:
+        """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""
+        if self.closed:
+            return
+        waiting = bool(self._unsent)
+        small: list[Buffer] = []
+        for part in parts:
+            if len(part) <= SMALL:
+                small.append(part)
+            else:
+                if small:
+                    self._unsent.append(b"".join(small))
+                    small = []
+                self._unsent.append(part)
+        if small:
+            self._unsent.append(b"".join(small))
+        if not waiting and not self._flush():
+            self._lead.modify(self._fd, self._ready, READ | WRITE)
+
+    def close(self) -> None:
+        """Forget the socket, and what was not written to it."""
+        if not self.closed:
+            self.closed = True
+            self._unsent.clear()
+            self._lead.unregister(self._fd)
+            self._sock.close()
+
+    def abandon(self) -> None:
+        """In a forked child: close this copy only."""
+        self.closed = True
+        self._sock.close()
+
+    def _ready(self, events: int) -> None:
+        if events & WRITE and not self.closed and self._flush():
+            self._lead.modify(self._fd, self._ready, READ)
+        if events & READ:
+            self._readable()
+
+    def _flush(self) -> bool:
+        """Write what can be written; whether that was all."""
+        unsent = self._unsent
+        while unsent:
+            try:
+                if len(unsent) == 1:
+                    sent = self._sock.send(unsent[0])
+                else:
+                    sent = self._sock.sendmsg([unsent[i] for i in range(min(len(unsent), AT_ONCE))])
+            except BlockingIOError:
+                return False
+            except OSError:
+                unsent.clear()  # reading tells that the peer is gone
+                return True
+            while unsent and sent >= len(unsent[0]):
+                sent -= len(unsent.popleft())
+            if sent:
+                unsent[0] = memoryview(unsent[0])[sent:]
+        return True

@@ -1,0 +1,379 @@
+"""Receive a task, evaluate it, reply, until a limit says stop.
+
+The main thread evaluates and answers. A control thread hears what must be heard meanwhile: to cancel
+the task in hand, to give back those not begun, to say where it is, to leave.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import pickle
+import signal
+import sys
+import time
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from mirai.protocol import serialize
+from mirai.protocol.command import LAUNCH_VARIABLE
+from mirai.protocol.handshake import Hello
+from mirai.protocol.limits import Exit, Limits
+from mirai.protocol.messages import EVERYWHERE, Kind, Status
+from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
+from mirai.runtime import cleanup
+from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
+from mirai.transport.base import dial
+from mirai.transport.urls import remove_local
+
+if TYPE_CHECKING:
+    import socket
+    from types import FrameType
+
+    from mirai.protocol.wire import Buffer, Frame
+
+GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
+DIAL = 10.0  # seconds for one attempt to connect
+SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
+FAILED = 10  # exit code of a daemon that could not begin
+INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets its handlers
+
+
+class Refused(Exception):
+    """The host will not work with this daemon, and says why."""
+
+
+class Options:
+    """A daemon's options: what `daemon()` takes beside the URL, checked."""
+
+    def __init__(self, **given: Any) -> None:
+        """Check them.
+
+        Raises:
+            TypeError: there is no such option.
+            ValueError: names the option and what it may be.
+        """
+        self.dispatcher = _flag("dispatcher", given.pop("dispatcher", True))
+        self.asyncdial = _flag("asyncdial", given.pop("asyncdial", False))
+        self.autoexit = _autoexit(given.pop("autoexit", True))
+        self.cleanup = cleanup.parse(given.pop("cleanup", True))
+        self.output = _flag("output", given.pop("output", False))
+        self.idletime = _positive("idletime", given.pop("idletime", inf))
+        self.walltime = _positive("walltime", given.pop("walltime", inf))
+        self.maxtasks = _positive("maxtasks", given.pop("maxtasks", inf))
+        self.timerstart = int(_positive("timerstart", given.pop("timerstart", 0), zero=True))
+        self.tlscert = given.pop("tlscert", None)
+        for name in given:
+            raise TypeError(f"a daemon has no option {name!r}, only {', '.join(sorted(vars(self)))}")
+
+
+def _flag(name: str, value: Any) -> bool:
+    text = str(value).lower()
+    if text not in ("true", "false"):
+        raise ValueError(f"{name}={value!r}: give True or False")
+    return text == "true"
+
+
+def _positive(name: str, value: Any, *, zero: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1.0
+    if isinstance(value, bool) or not (number > 0 or (zero and number == 0)):
+        raise ValueError(f"{name}={value!r}: give a number greater than 0, or leave it out for no limit")
+    return number
+
+
+def _autoexit(value: Any) -> bool | int | str:
+    text = str(value).lower()
+    if text in ("true", "false"):
+        return text == "true"
+    if text == "task":
+        return text
+    if text.isdecimal() and int(text) in {int(s) for s in signal.valid_signals()}:
+        return int(text)
+    raise ValueError(f"autoexit={value!r}: give True, False, 'task', or the number of a signal")
+
+
+class Daemon:
+    """One daemon, connected to one host."""
+
+    def __init__(self, data: socket.socket, control: socket.socket, options: Options) -> None:
+        self._data, self._control = data, control
+        self._options = options
+        self._lock = _thread.allocate_lock()  # held to begin a task, and to decide about those not begun
+        self._begun = 0  # the last task begun
+        self._recalled = 0  # of those not begun, the ones up to this one are not ours any more
+        self._skipped: set[int] = set()  # cancelled before they began
+        self._target = 0  # the task that the host wants interrupted
+        self._leaving = False
+        self._served = False  # the main thread is through
+        self._main_thread = _thread.get_ident()
+        self._exit = Exit.DISCONNECTED
+        self._limits: Limits
+        self._evaluator = Evaluator(options.cleanup)
+
+    def serve(self) -> int:
+        """Evaluate tasks until a limit, or the host, says stop."""
+        handlers = {INTERRUPT: self._interrupted, signal.SIGINT: self._keyboard}
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        interval = sys.getswitchinterval()
+        options = self._options
+        self._limits = Limits(
+            idletime=options.idletime,
+            walltime=options.walltime,
+            maxtasks=options.maxtasks,
+            timerstart=options.timerstart,
+            now=time.monotonic(),
+        )
+        sys.setswitchinterval(SWITCH)
+        os.register_at_fork(after_in_child=self._forget_in_child)
+        _thread.start_new_thread(self._listen, ())
+        try:
+            self._work()
+        except (OSError, Leave):
+            pass  # the host is gone, and so is who would want to know
+        finally:
+            self._served = True
+            sys.setswitchinterval(interval)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        return self._exit
+
+    def _forget_in_child(self) -> None:
+        # A child that a task forked must not keep the connection open when this process is gone.
+        self._data.close()
+        self._control.close()
+        signal.signal(INTERRUPT, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    # The main thread
+
+    def _work(self) -> None:
+        decoder = Decoder()
+        data, limits = self._data, self._limits
+        while not self._leaving:
+            deadline = limits.next_deadline()
+            data.settimeout(None if deadline == inf else max(0.001, deadline - time.monotonic()))
+            try:
+                n = data.recv_into(decoder.space())
+            except TimeoutError:
+                reason = limits.reached(time.monotonic())
+                if reason is not None:
+                    return self._say_goodbye(reason)
+                continue
+            if not n:
+                return None
+            if deadline != inf:
+                data.settimeout(None)
+            for frame in decoder.received(n):
+                reason = self._take(frame)
+                if reason is not None:
+                    return self._say_goodbye(reason)
+                if self._leaving:
+                    return None
+
+    def _say_goodbye(self, reason: Exit) -> None:
+        """Leave on our own: the host gives what we have not begun to others."""
+        self._exit = reason
+        self._data.sendall(encode(Kind.BYE, aux=reason))
+
+    def _take(self, frame: Frame) -> Exit | None:
+        """Do what a frame says; why to leave after it, if so."""
+        kind, flags, count, aux, seq, body = frame
+        if kind == Kind.TASK:
+            with self._lock:
+                if seq <= self._recalled:
+                    return None
+                self._begun = seq
+            if self._skipped and seq in self._skipped:
+                self._skipped.discard(seq)
+                self._data.sendall(encode(Kind.RESULT, flags=Status.CANCELLED, seq=seq))
+                return None
+            return self._evaluate(count, aux, seq, body, flags == EVERYWHERE)
+        if kind == Kind.BLOB:
+            self._evaluator.keep(aux, count, body)
+        elif kind == Kind.FORGET:
+            self._evaluator.forget(aux)
+        elif kind == Kind.SETUP:
+            self._set_up(pickle.loads(body))
+        elif kind == Kind.REFUSED:
+            raise Refused(bytes(body).decode())
+        else:
+            raise FrameError(f"a frame of kind {kind} on the data connection")
+        return None
+
+    def _set_up(self, setup: dict[str, Any]) -> None:
+        sys.path[:] = setup["path"]
+        self._evaluator.baseline.take()
+
+    def _evaluate(self, count: int, blob: int, seq: int, body: Buffer, everywhere: bool) -> Exit | None:
+        start = time.monotonic()
+        try:
+            status, reply = self._evaluator.run(seq, count, blob, body, everywhere)
+        except Interrupted:
+            status, reply = Status.CANCELLED, NOTHING
+        except Leave:
+            self._leaving = True
+            return None
+        end = time.monotonic()
+        self._answer(status, seq, reply, end - start)
+        if everywhere:
+            self._evaluator.baseline.take()
+            return None
+        self._evaluator.baseline.restore()
+        return self._limits.task_done(end)
+
+    def _answer(self, status: Status, seq: int, reply: serialize.Serialized, elapsed: float) -> None:
+        count, body = reply
+        micros = min(int(elapsed * 1e6), 0xFFFFFFFF)
+        if isinstance(body, bytes):
+            self._data.sendall(HEADER.pack(Kind.RESULT, status, count, micros, seq, len(body)) + body)
+        else:
+            self._data.sendall(HEADER.pack(Kind.RESULT, status, count, micros, seq, sum(map(len, body))))
+            for part in body:
+                self._data.sendall(part)
+
+    # Signals, in the main thread
+
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+        if self._evaluator.armed:
+            if self._leaving:
+                raise Leave
+            if self._evaluator.armed == self._target:
+                raise Interrupted
+
+    def _keyboard(self, signum: int, frame: FrameType | None) -> None:
+        if self._evaluator.armed:
+            raise KeyboardInterrupt
+        # Between two tasks there is nothing to interrupt. One that a person started ends there.
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise Leave
+
+    # The control thread
+
+    def _listen(self) -> None:
+        decoder = Decoder()
+        try:
+            while n := self._control.recv_into(decoder.space()):
+                for kind, _, _, _, seq, _ in decoder.received(n):
+                    if kind == Kind.CANCEL:
+                        self._cancel(seq)
+                    elif kind == Kind.RECALL:
+                        self._give_back(seq)
+                    elif kind == Kind.STACK:
+                        self._control.sendall(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
+                    elif kind == Kind.EXIT:
+                        self._leave()
+        except OSError:
+            pass
+        self._host_left()
+
+    def _cancel(self, seq: int) -> None:
+        with self._lock:
+            if seq > self._begun:
+                self._skipped.add(seq)
+                return
+        self._target = seq
+        signal.pthread_kill(self._main_thread, INTERRUPT)
+
+    def _give_back(self, last: int) -> None:
+        with self._lock:
+            begun, self._recalled = self._begun, last
+        self._control.sendall(encode(Kind.RECALLED, seq=begun))
+
+    def _stack(self, seq: int) -> str:
+        import traceback
+
+        frames = []
+        for frame, line in traceback.walk_stack(sys._current_frames()[self._main_thread]):
+            if frame.f_globals.get("__name__", "").startswith("mirai.runtime."):
+                break  # what comes now called the task
+            frames.append((frame, line))
+        if self._evaluator.armed != seq:
+            return ""
+        return "".join(traceback.StackSummary.extract(frames[::-1]).format()) or "  in compiled code\n"
+
+    def _host_left(self) -> None:
+        autoexit = self._options.autoexit
+        if autoexit is True:
+            self._leave()
+        elif not isinstance(autoexit, (bool, str)):
+            os.kill(os.getpid(), autoexit)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        try:
+            self._data.shutdown(2)
+        except OSError:
+            pass  # closed already
+        signal.pthread_kill(self._main_thread, INTERRUPT)
+        time.sleep(GRACE)
+        if not self._served:
+            os._exit(self._exit)
+
+
+def connect(url: str, launch: str, timeout: float = DIAL) -> tuple[socket.socket, socket.socket]:
+    """The data and the control connection to the host at `url`.
+
+    Raises:
+        OSError: names the URL and why.
+    """
+    instance = os.urandom(8).hex()
+    sockets = []
+    for role in ("data", "control"):
+        sock = dial(url, timeout)
+        sock.sendall(encode(Kind.HELLO, Hello(role, instance, os.getpid(), os.uname().nodename, launch).encode()))
+        sockets.append(sock)
+    return sockets[0], sockets[1]
+
+
+def serve(url: str, options: Options, launch: str = "") -> int:
+    """Connect to the host at `url` and evaluate its tasks; the exit code.
+
+    Raises:
+        OSError: there is no host.
+        Refused: it will not work with this daemon.
+    """
+    pause = 0.01
+    while True:
+        try:
+            data, control = connect(url, launch)
+        except OSError:
+            if not options.asyncdial:
+                raise
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+            continue
+        pause = 0.01
+        try:
+            code = Daemon(data, control, options).serve()
+        finally:
+            data.close()
+            control.close()
+        if code != Exit.DISCONNECTED or options.autoexit is not False:
+            return code
+        options.asyncdial = True  # persistent: the next host may take its time
+
+
+def main(argv: list[str]) -> int:
+    """`daemon URL --option value …`: the process that evaluates tasks."""
+    sys.modules["__main__"] = type(sys)("__main__")
+    cleanup.watch()
+    try:
+        url, *words = argv
+        names = [word.removeprefix("--") for word in words[::2]]
+        if len(words) % 2 or any(not word.startswith("--") for word in words[::2]):
+            raise ValueError("options are pairs: --maxtasks 1 --idletime 60")
+        options = Options(**dict(zip(names, words[1::2], strict=True)))
+        if options.output:
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        launch = os.environ.pop(LAUNCH_VARIABLE, "")
+        code = serve(url, options, launch)
+        if launch:
+            # Where the host was killed, nobody else is left to do it.
+            remove_local(url)
+        return code
+    except (OSError, Refused, TypeError, ValueError) as error:
+        print(f"mirai daemon: {error}", file=sys.stderr)
+        return FAILED

@@ -1,0 +1,624 @@
+"""In the host: feed the sockets' events to the scheduler, perform the actions it returns."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import pickle
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from mirai.errors import ConnectionReset, DaemonStartError, ErrorValue
+from mirai.protocol.handshake import LARGEST_HELLO, Hello, refusal
+from mirai.protocol.messages import EVERYWHERE, Kind, Status
+from mirai.protocol.scheduler import Cancel, Recall, Scheduler, Send
+from mirai.protocol.window import STALL
+from mirai.protocol.wire import HEADER, FrameError, body_size, encode
+from mirai.runtime import lead
+from mirai.runtime.channel import Channel
+from mirai.runtime.local_launcher import GRACE, LocalProcess
+from mirai.runtime.once import Once
+from mirai.transport.base import listen
+from mirai.transport.urls import local_url, remove_local
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mirai.protocol.scheduler import Action, Blob, Counts, Task
+    from mirai.protocol.wire import Buffer, Frame
+
+log = logging.getLogger("mirai")
+
+SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
+HANDSHAKE = 10.0  # seconds that a peer has to say what it is
+
+
+class Awaiting(Protocol):
+    """What the dispatcher needs of a future. `settle` and `fail` are called under its lock.
+
+    They return whether `run_callbacks` is to be called, without the lock.
+    """
+
+    id: int
+
+    def done(self) -> bool:
+        """Whether it is resolved."""
+        ...
+
+    def settle(self, status: int, count: int, body: Buffer) -> bool:
+        """The daemon's answer, still serialized; `status` is one of `Status`."""
+        ...
+
+    def fail(self, error: ErrorValue) -> bool:
+        """There will be no answer."""
+        ...
+
+    def run_callbacks(self) -> None:
+        """Code of the user's."""
+        ...
+
+
+class Peer:
+    """One daemon, as the host sees it."""
+
+    def __init__(self, number: int, hello: Hello, process: LocalProcess | None) -> None:
+        self.number = number
+        self.hello = hello
+        self.process = process
+        self.since = time.time()
+        self.online = True
+        self.assigned = self.completed = 0  # once it has left
+        self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
+        self.sweep = SWEEP  # how many of these until it is time to look which are dead
+        self.data: Channel
+        self.control: Channel
+
+
+class Seen(NamedTuple):
+    """What goes on in a dispatcher, at one moment."""
+
+    counts: Counts
+    memory: tuple[int, int]  # bytes queued, and at most ever
+    daemons: list[tuple[Peer, tuple[int, int, Task | None]]]  # tasks assigned, completed, and the one in hand
+
+
+class Dispatcher:
+    """The daemons of one compute profile, and the tasks on their way to and from them."""
+
+    immediate = False  # tasks are not evaluated at the call
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        scheduler: Scheduler | None = None,
+        setup: Mapping[str, Any] | None = None,
+        memory: int | None = None,
+        kill_after: float | None = None,
+        ephemeral: bool = False,
+    ) -> None:
+        """Listen.
+
+        Args:
+            url: an address of any scheme; None: one for this machine and user only.
+            scheduler: decides; a new one unless given.
+            setup: what a daemon is told first, beside this process's `sys.path`.
+            memory: bytes of queued payloads from which on `has_room` says no.
+            kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
+            ephemeral: close when the last local daemon has left.
+
+        Raises:
+            OSError: the address cannot be listened on; the error says why.
+        """
+        self.scheduler = scheduler or Scheduler()
+        self.peers: dict[int, Peer] = {}  # by number, those that have left too
+        self._setup = dict(setup or {})
+        self._lock = threading.Lock()
+        self._arrivals: dict[str, dict[str, Channel]] = {}
+        self._strangers: set[Channel] = set()
+        self._processes: dict[str, LocalProcess] = {}
+        self._launches = itertools.count(1)
+        self._joined = 0
+        self._waiting_for_daemons: tuple[int, Once] | None = None
+        self._start_error: DaemonStartError | None = None
+        self._resolved: deque[Awaiting] = deque()  # whose callbacks are to be run once the lock is free
+        self._ticking = False
+        self._ephemeral = ephemeral
+        self._memory = memory
+        self._kill_after = kill_after
+        self._waiting_for_room: list[Once] = []
+        self._stacks: dict[tuple[int, int], _Stack] = {}  # asked for, by daemon and task
+        self._calling = threading.local()
+        self._closed = False
+        self._own_url = local_url() if url is None else ""
+        self._listener = listen(url or self._own_url)
+        self.url = self._listener.url
+        self._lead = lead.join()
+        _open.add(self)
+        self._lead.register(self._listener.fileno(), self._accept)
+
+    # For who submits
+
+    def submit(self, task: Task) -> None:
+        """Queue a task; its future is settled when the answer is there."""
+        with self._lock:
+            self._check_open()
+            if self.scheduler.has_idle():
+                with self._lead.uninterrupted:
+                    self._perform(self.scheduler.task_arrived(task, time.monotonic()))
+                return
+            self.scheduler.task_arrived(task, 0.0)
+        self._lead.poke()
+
+    def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
+        """Have every daemon run one of `tasks`."""
+        with self._lead.uninterrupted, self._lock:
+            self._check_open()
+            self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
+        self._run_callbacks()
+
+    def cancel(self, task: Task, error: ErrorValue) -> bool:
+        """Resolve its future to `error` now; do not begin it, or interrupt it. False: it is done already."""
+        with self._lead.uninterrupted:
+            with self._lock:
+                if task.future.done():
+                    return False
+                self._fail(task, error)
+                if not self._closed:
+                    self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+            self._run_callbacks()
+        return True
+
+    def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
+        """Settle a future whose task will not be submitted; `settle` is one of its methods."""
+        with self._lock:
+            if settle():
+                self._resolved.append(future)
+        self._run_callbacks()
+        if self._ephemeral:
+            self.close()
+
+    def has_room(self) -> bool:
+        """Whether the queued payloads are within the memory budget."""
+        return self._memory is None or self.scheduler.queued_bytes < self._memory
+
+    def wait_for_room(self) -> None:
+        """Wait until `has_room`."""
+        while not self.has_room():
+            once = Once()
+            with self._lock:
+                self._check_open()
+                self._waiting_for_room.append(once)
+            if self.has_room():
+                return
+            self._lead.wait(once)
+
+    def stack(self, task: Task, timeout: float) -> str:
+        """Where a task is now; empty where it is not in evaluation."""
+        with self._lead.uninterrupted, self._lock:
+            if self._closed or not self.scheduler.is_executing(task):
+                return ""
+            asked = self._stacks.setdefault((task.daemon, task.seq), _Stack())
+            self.peers[task.daemon].control.write([encode(Kind.STACK, seq=task.seq)])
+        if not self._lead.wait(asked, timeout):
+            raise TimeoutError(f"daemon {task.daemon} did not say within {timeout:g} s where its task is")
+        return asked.text
+
+    def look(self) -> Seen:
+        """What goes on."""
+        with self._lock:
+            scheduler = self.scheduler
+            return Seen(
+                scheduler.counts(),
+                (scheduler.queued_bytes, scheduler.peak_bytes),
+                [
+                    (
+                        peer,
+                        scheduler.daemon_counts(peer.number) if peer.online else (peer.assigned, peer.completed, None),
+                    )
+                    for peer in self.peers.values()
+                ],
+            )
+
+    def connections(self) -> int:
+        """How many daemons are connected."""
+        return len(self._online())
+
+    def is_executing(self, task: Task) -> bool:
+        """Whether the task is in evaluation."""
+        with self._lock:
+            return self.scheduler.is_executing(task)
+
+    def wait(self, awaited: lead.Awaited, timeout: float | None = None) -> bool:
+        """As `Lead.wait`."""
+        return self._lead.wait(awaited, timeout)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> lead.Timer:
+        """As `Lead.call_at`."""
+        return self._lead.call_at(when, callback)
+
+    # For who has daemons
+
+    def start_local(self, n: int, options: Mapping[str, Any], *, threads: int | None, output: bool) -> None:
+        """Start `n` daemons on this machine, in parallel, without waiting for them."""
+        for _ in range(n):
+            launch = str(next(self._launches))
+            process = LocalProcess(self.url, launch, options, threads=threads, output=output)
+            with self._lock:
+                self._processes[launch] = process
+                process.watch(self._lead, self._process_ended)
+
+    def wait_for_daemons(self, n: int, timeout: float) -> None:
+        """Wait until `n` daemons have joined.
+
+        Raises:
+            DaemonStartError: one that was started here could not, or took longer than `timeout` seconds.
+        """
+        once = Once()
+        with self._lock:
+            self._waiting_for_daemons = (n, once)
+            self._check_joined()
+        joined = self._lead.wait(once, timeout)
+        with self._lock:
+            self._waiting_for_daemons = None
+            if self._start_error is not None:
+                raise self._start_error
+            if not joined:
+                silent = [p for p in self._processes.values() if not p.connected]
+                stderr = "\n".join(filter(None, (p.stderr_tail() for p in silent)))
+                raise DaemonStartError(f"{len(silent)} of {n} did not connect within {timeout:g} s", stderr)
+
+    def close(self, *, tell_persistent: bool = False, why: str = "its profile was reset first") -> None:
+        """Let the daemons go; unfinished tasks resolve to `ConnectionReset`. Waits until local ones have left."""
+        with self._lead.uninterrupted:
+            with self._lock:
+                if self._closed:
+                    return
+                self._closed = True
+                if tell_persistent:
+                    for peer in self._online():
+                        peer.control.write([encode(Kind.EXIT)])
+                for channel in self._channels():
+                    channel.close()
+                self._lead.unregister(self._listener.fileno())
+                self._listener.close()
+                if self._own_url:
+                    remove_local(self._own_url)
+                tasks = [task for task in self.scheduler.unfinished() if task.future is not None]
+                for task in sorted(tasks, key=lambda task: task.future.id):
+                    self._fail(task, ConnectionReset(f"Connection reset: {why}"))
+            self._run_callbacks()
+            deadline = time.monotonic() + GRACE
+            for process in self._processes.values():
+                if process.persistent and not tell_persistent:
+                    process.forget()
+                else:
+                    process.end(deadline)
+            _open.discard(self)
+            lead.leave()
+
+    def abandon(self) -> None:
+        """In a forked child: close the copies of the parent's sockets, without a goodbye."""
+        self._closed = True
+        self._lock = threading.Lock()
+        for task in self.scheduler.unfinished():
+            if task.future is not None:
+                task.future.fail(ConnectionReset("Connection reset: it belongs to the parent of this forked process"))
+        for channel in self._channels():
+            channel.abandon()
+        self._listener.close()
+        for process in self._processes.values():
+            process.abandon()
+
+    def _channels(self) -> list[Channel]:
+        channels = [channel for peer in self._online() for channel in (peer.data, peer.control)]
+        channels += (channel for roles in self._arrivals.values() for channel in roles.values())
+        return [*channels, *self._strangers]
+
+    def _online(self) -> list[Peer]:
+        return [peer for peer in self.peers.values() if peer.online]
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("the profile was reset: call daemons() again")
+
+    # Daemons come
+
+    def _accept(self, events: int) -> None:
+        with self._lock:
+            while not self._closed and (sock := self._listener.accept()) is not None:
+                self._meet(sock)
+
+    def _meet(self, sock: socket.socket) -> None:
+        channel = Channel(sock, self._lead, lambda: self._greeted(channel, timer))
+        channel.decoder.limit = LARGEST_HELLO
+        self._strangers.add(channel)
+        timer = self._lead.call_at(time.monotonic() + HANDSHAKE, lambda: self._drop(channel, "said nothing"))
+
+    def _greeted(self, channel: Channel, timer: lead.Timer) -> None:
+        with self._lock:
+            try:
+                frames = channel.read()
+                if frames == []:
+                    return
+                timer.cancel()
+                self._strangers.discard(channel)
+                if frames is None:
+                    channel.close()
+                    return
+                kind, _, _, _, _, body = frames[0]
+                if kind != Kind.HELLO or len(frames) > 1:
+                    raise FrameError(f"its first frame is of kind {kind}")
+                hello = Hello.decode(body)
+            except FrameError as error:
+                timer.cancel()
+                self._refuse(channel, str(error))
+                return
+            if reason := refusal(hello):
+                channel.write([encode(Kind.REFUSED, reason.encode())])
+                self._refuse(channel, reason)
+                return
+            channel.decoder.limit = 1 << 62
+            roles = self._arrivals.setdefault(hello.instance, {})
+            roles[hello.role] = channel
+            if len(roles) == 2:
+                del self._arrivals[hello.instance]
+                self._join(hello, roles["data"], roles["control"])
+        self._run_callbacks()
+
+    def _drop(self, channel: Channel, reason: str) -> None:
+        with self._lock:
+            if channel in self._strangers:
+                self._refuse(channel, reason)
+
+    def _refuse(self, channel: Channel, reason: str) -> None:
+        self._strangers.discard(channel)
+        channel.close()
+        log.warning("a connection to %s was closed: %s", self.url, reason)
+
+    def _join(self, hello: Hello, data: Channel, control: Channel) -> None:
+        self._joined += 1
+        process = self._processes.get(hello.launch)
+        peer = Peer(self._joined, hello, process)
+        peer.data, peer.control = data, control
+        if process is not None:
+            process.connected = True
+        self.peers[peer.number] = peer
+        data._readable = lambda: self._data_came(peer)
+        control._readable = lambda: self._control_came(peer)
+        setup = {"path": sys.path, "number": peer.number, **self._setup}
+        data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
+        log.info("daemon %d joined %s (%s, pid %d)", peer.number, self.url, hello.host, hello.pid)
+        self._perform(self.scheduler.daemon_joined(peer.number, time.monotonic()))
+        self._check_joined()
+
+    def _check_joined(self) -> None:
+        if self._waiting_for_daemons is not None:
+            n, once = self._waiting_for_daemons
+            if self._joined >= n or self._start_error is not None:
+                once.happen()
+
+    # Daemons answer
+
+    def _data_came(self, peer: Peer) -> None:
+        with self._lock:
+            try:
+                frames = peer.data.read()
+                if frames is None:
+                    self._gone(peer)
+                elif frames:
+                    self._answered(peer, frames)
+            except FrameError as error:
+                log.warning("daemon %d is cut off: %s", peer.number, error)
+                self._gone(peer, f"was cut off, as it broke the protocol: {error}")
+        self._run_callbacks()
+
+    def _answered(self, peer: Peer, frames: list[Frame]) -> None:
+        leaving = frames[-1][0] == Kind.BYE
+        if leaving:
+            code = frames.pop()[3]
+        if frames:
+            results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames]
+            if not all(frame[0] == Kind.RESULT for frame in frames):
+                raise FrameError(f"kinds {[frame[0] for frame in frames]} among its results")
+            finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
+            if not leaving:
+                self._perform(actions)
+            for task, (_, status, count, _, _, body) in zip(finished, frames, strict=True):
+                if task.future is not None:
+                    if task.future.settle(status, count, body):
+                        self._resolved.append(task.future)
+                elif status != Status.VALUE:
+                    log.warning("daemon %d: what `everywhere` set up before it joined failed there", peer.number)
+        if leaving:
+            self._gone(peer, f"left with code {code}", begun=False)
+
+    def _control_came(self, peer: Peer) -> None:
+        with self._lock:
+            try:
+                frames = peer.control.read()
+                if frames is None:
+                    # What it answered before is still to be read from the data connection, whose end counts.
+                    peer.control.close()
+                    return
+                for kind, _, _, _, seq, body in frames:
+                    if kind == Kind.RECALLED:
+                        self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
+                    elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
+                        asked.text = bytes(body).decode()
+                        asked.happen()
+            except FrameError as error:
+                self._gone(peer, f"was cut off, as it broke the protocol: {error}")
+        self._run_callbacks()
+
+    # Daemons go
+
+    def _gone(self, peer: Peer, how: str = "", *, begun: bool = True) -> None:
+        if not peer.online:
+            return
+        peer.online = False
+        peer.data.close()
+        peer.control.close()
+        for key in [key for key in self._stacks if key[0] == peer.number]:
+            self._stacks.pop(key).happen()
+        peer.assigned, peer.completed, _ = self.scheduler.daemon_counts(peer.number)
+        if not how:
+            how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
+        log.info("daemon %d %s", peer.number, how)
+        self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
+
+    def _process_ended(self, process: LocalProcess) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            for peer in self._online():
+                if peer.process is process:
+                    # Its end may not be seen on the connection, which a child of its own can keep open.
+                    while frames := peer.data.read():
+                        self._answered(peer, frames)
+                    self._gone(peer)
+            how, stderr = process.describe_end(), process.stderr_tail()
+            if not process.connected:
+                self._start_error = DaemonStartError(how, stderr)
+                self._check_joined()
+            del self._processes[process.launch]
+            process.forget()
+            alone = self._ephemeral and not self._processes
+        self._run_callbacks()
+        if alone:
+            self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
+
+    # Actions
+
+    def _perform(self, actions: Sequence[Action], gone: Peer | None = None, how: str = "") -> None:
+        for action in actions:
+            if isinstance(action, Send):
+                self._send(self.peers[action.daemon], action.tasks)
+            elif isinstance(action, Cancel):
+                self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
+                if self._kill_after is not None:
+                    self._lead.call_at(
+                        time.monotonic() + self._kill_after,
+                        lambda peer=self.peers[action.daemon], seq=action.seq: self._kill(peer, seq),  # type: ignore[misc]
+                    )
+            elif isinstance(action, Recall):
+                self.peers[action.daemon].control.write([encode(Kind.RECALL, seq=action.seq)])
+            elif action.task.future is not None:
+                self._fail(action.task, _lost(gone, how))
+        if not self._ticking and self.scheduler.tick_needed():
+            self._ticking = True
+            self._lead.call_at(time.monotonic() + STALL, self._tick)
+
+    def _kill(self, peer: Peer, seq: int) -> None:
+        """A task did not end on being cancelled: end its daemon, and start another one in its place."""
+        with self._lock:
+            task = self.scheduler.daemon_counts(peer.number)[2] if peer.online else None
+            if task is None or task.seq != seq:
+                return
+            log.warning("daemon %d is killed: %g s after a cancel its task goes on", peer.number, self._kill_after)
+            process = peer.process
+            self._gone(peer, "was killed, as its task did not end on being cancelled")
+        self._run_callbacks()
+        if process is not None:
+            process.kill()
+            self.start_local(1, process.options, threads=process.threads, output=process.output)
+
+    def _send(self, peer: Peer, tasks: list[Task]) -> None:
+        parts: list[Buffer] = []
+        for task in tasks:
+            number = self._introduce(task.blob, peer, parts) if task.blob is not None else 0
+            body = task.body
+            flags = EVERYWHERE if task.everywhere else 0
+            if isinstance(body, bytes):
+                parts += (HEADER.pack(Kind.TASK, flags, 0, number, task.seq, len(body)), body)
+            else:
+                size = sum(map(len, body))
+                parts += (HEADER.pack(Kind.TASK, flags, task.count, number, task.seq, size), *body)
+        if len(peer.blobs) > peer.sweep:
+            parts += self._forget(peer)
+        peer.data.write(parts)
+
+    def _introduce(self, blob: Blob, peer: Peer, parts: list[Buffer]) -> int:
+        """The number of what a task calls; a daemon that does not have it yet gets it first."""
+        if blob.number not in peer.blobs:
+            peer.blobs[blob.number] = weakref.ref(blob)
+            parts.append(HEADER.pack(Kind.BLOB, 0, blob.count, blob.number, 0, body_size(blob.body)))
+            parts += [blob.body] if isinstance(blob.body, bytes) else blob.body
+        return blob.number
+
+    def _forget(self, peer: Peer) -> list[Buffer]:
+        """Tell a daemon which blobs no task needs any more."""
+        dead = [number for number, blob in peer.blobs.items() if blob() is None]
+        for number in dead:
+            del peer.blobs[number]
+        peer.sweep = 2 * len(peer.blobs) + SWEEP
+        return [encode(Kind.FORGET, aux=number) for number in dead]
+
+    def _tick(self) -> None:
+        with self._lock:
+            self._ticking = False
+            if not self._closed:
+                self._perform(self.scheduler.ticked(time.monotonic()))
+
+    def _fail(self, task: Task, error: ErrorValue) -> None:
+        if task.future.fail(error):
+            self._resolved.append(task.future)
+
+    def _run_callbacks(self) -> None:
+        """After an event, without the lock: code of the user's, and threads that wait for room."""
+        if self._waiting_for_room and (self._closed or self.has_room()):
+            while self._waiting_for_room:
+                self._waiting_for_room.pop().happen()
+        if not self._resolved or getattr(self._calling, "now", False):
+            return  # a callback resolved another future: not deeper and deeper, but after it
+        self._calling.now = True
+        try:
+            while self._resolved:
+                try:
+                    future = self._resolved.popleft()
+                except IndexError:
+                    return  # another thread took the last one
+                future.run_callbacks()
+        finally:
+            self._calling.now = False
+
+
+class _Stack(Once):
+    """A daemon's answer to `Kind.STACK`."""
+
+    text = ""
+
+
+def _lost(gone: Peer | None, how: str) -> ConnectionReset:
+    if gone is None:
+        return ConnectionReset("Connection reset: its daemon left before everywhere() reached it")
+    text = f"Connection reset: daemon {gone.number} (pid {gone.hello.pid} on {gone.hello.host}) {how}"
+    stderr = gone.process.stderr_tail() if gone.process else ""
+    if stderr:
+        text += f"; the last of its stderr:\n{stderr}"
+    return ConnectionReset(text)
+
+
+_open: set[Dispatcher] = set()
+
+
+def _close_all() -> None:
+    """At the end of the interpreter, while threads can still be joined."""
+    for dispatcher in list(_open):
+        dispatcher.close(why="the host program ended first")
+
+
+def _forget_in_child() -> None:
+    for dispatcher in _open:
+        dispatcher.abandon()
+    _open.clear()
+
+
+threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # before atexit, as concurrent.futures does
+os.register_at_fork(after_in_child=_forget_in_child)

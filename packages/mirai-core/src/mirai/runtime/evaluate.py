@@ -1,0 +1,267 @@
+"""Run one task: call it, or its source text; describe what it raised."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mirai.protocol import serialize
+from mirai.protocol.messages import Status
+from mirai.protocol.seeds import stream
+from mirai.runtime import cleanup
+
+if TYPE_CHECKING:
+    import ast
+    from collections.abc import Callable, Mapping
+    from traceback import FrameSummary
+    from types import CodeType, TracebackType
+
+    from mirai.protocol.serialize import Serialized
+    from mirai.protocol.wire import Buffer
+
+FILENAME = "<mirai>"  # of source text, in tracebacks
+
+evaluating = 0  # tasks in evaluation in this process, nested ones too
+mapping = False  # whether the one in evaluation is an element of a map
+
+
+NOTHING = (0, b"")
+
+
+class Interrupted(BaseException):
+    """Raised in a task that was cancelled.
+
+    Not a `KeyboardInterrupt`, on which `subprocess.run` waits a quarter of a second for its child.
+    """
+
+
+class Leave(BaseException):
+    """Raised in a task whose daemon must leave."""
+
+
+class Failure(NamedTuple):
+    """What a task raised, as plain values: a daemon need not import what the host makes of it."""
+
+    message: str
+    condition_class: tuple[str, ...]
+    stack_trace: list[FrameSummary]
+    remote_traceback: str
+    original: Serialized | None  # the exception itself, where it can be pickled
+
+
+class Evaluator:
+    """Evaluates serialized tasks in this process, one at a time."""
+
+    def __init__(self, what: cleanup.Cleanup) -> None:
+        """`what` is put back after each task."""
+        self.armed = 0  # the task that may be interrupted now, 0 for none
+        self._main = sys.modules["__main__"].__dict__
+        self._blobs: dict[int, tuple[int, Buffer] | _Call] = {}
+        self.baseline = cleanup.Baseline(what, self._main)
+
+    def keep(self, number: int, count: int, body: Buffer) -> None:
+        """A call that many tasks share; deserialized by the first of them."""
+        self._blobs[number] = (count, body)
+
+    def forget(self, number: int) -> None:
+        """No task needs it any more."""
+        self._blobs.pop(number, None)
+
+    def run(self, seq: int, count: int, blob: int, body: Buffer, everywhere: bool) -> tuple[Status, Serialized]:
+        """What became of a task, serialized.
+
+        Raises:
+            BaseException: what is none of the task's doing: `Interrupted` and `Leave`.
+        """
+        global evaluating, mapping
+        evaluating += 1
+        try:
+            try:
+                self.armed = seq
+                value = self._call(count, blob, body, everywhere)
+            finally:
+                self.armed = 0
+        except (Interrupted, Leave):
+            raise
+        except KeyboardInterrupt:
+            return Status.INTERRUPTED, NOTHING
+        except BaseException as error:
+            return Status.ERROR, serialize.dumps(tuple(describe(error)))
+        finally:
+            evaluating -= 1
+            mapping = False
+        try:
+            return Status.VALUE, serialize.dumps(value)
+        except BaseException as error:
+            return Status.ERROR, serialize.dumps(tuple(_unserializable(value, error)))
+
+    def _call(self, count: int, blob: int, body: Buffer, everywhere: bool) -> Any:
+        global mapping
+        if blob:
+            shared = self._blobs[blob]
+            if isinstance(shared, tuple):
+                shared = self._blobs[blob] = _Call(*shared)
+            args, kwargs, *extras = serialize.loads(count, body)
+            if extras:
+                self._prepare(extras[0])
+            mapping = shared.mapping
+            return shared(args, kwargs, self._main)
+        task, args, kwargs, *extras = serialize.loads(count, body)
+        if extras:
+            self._prepare(extras[0])
+        return task(*args, **kwargs) if callable(task) else run_source(task, kwargs, everywhere)
+
+    def _prepare(self, extras: dict[str, Any]) -> None:
+        """What a task finds when it begins: `globals` in `__main__`, random numbers from `seed` on."""
+        if "globals" in extras:
+            self._main.update(extras["globals"])
+        if "seed" in extras:
+            seed(*extras["seed"])
+
+
+class _Call:
+    """A call that many tasks share: a function, its last arguments, and its names in `__main__`."""
+
+    def __init__(self, count: int, body: Buffer) -> None:
+        (self._task, self._args, self._kwargs, *extras), self._names = serialize.loads_main(count, body)
+        self.mapping = bool(extras)  # an element of a map is what it is called for
+
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any], main: dict[str, Any]) -> Any:
+        if self._names:
+            main.update(self._names)
+        return self._task(*args, *self._args, **self._kwargs, **kwargs)
+
+
+def call_with(call: Serialized, values: Mapping[int | str, Serialized]) -> Any:
+    """The value of a serialized call, some of whose arguments (by position or name) are still serialized."""
+    task, given, named = _loads(call)
+    args, kwargs = list(given), dict(named)
+    for where, value in values.items():
+        if isinstance(where, int):
+            args[where] = _loads(value)
+        else:
+            kwargs[where] = _loads(value)
+    return task(*args, **kwargs) if callable(task) else run_source(task, kwargs)
+
+
+def _loads(serialized: Serialized) -> Any:
+    count, body = serialized
+    return serialize.loads(count, serialize.joined(body))
+
+
+def run_source(text: str, names: Mapping[str, Any], everywhere: bool = False) -> Any:
+    """The value of the last expression of `text`, None where it ends in something else.
+
+    The text runs as the body of a function of `__main__` whose parameters are `names`; or as part of
+    `__main__` itself, where what it assigns is to stay.
+    """
+    import ast
+    import linecache
+
+    tree = ast.parse(text, FILENAME)
+    linecache.cache[FILENAME] = (len(text), None, text.splitlines(keepends=True), FILENAME)
+    main = sys.modules["__main__"].__dict__
+    last = tree.body[-1] if tree.body else None
+    if everywhere or _stars(tree):
+        value: ast.Expression | None = None
+        if isinstance(last, ast.Expr):
+            tree.body.pop()
+            value = ast.Expression(last.value)
+        hidden = {name: main[name] for name in names if name in main}
+        main.update(names)
+        try:
+            exec(compile(tree, FILENAME, "exec"), main)
+            return None if value is None else eval(compile(value, FILENAME, "eval"), main)
+        finally:
+            for name in names:
+                main.pop(name, None)
+            main.update(hidden)
+    if isinstance(last, ast.Expr):
+        tree.body[-1] = ast.copy_location(ast.Return(last.value), last)
+    return _as_function(tree, list(names), main)(**names)
+
+
+def _stars(tree: ast.Module) -> bool:
+    """Whether it imports `*`, which no function may."""
+    import ast
+
+    return any(isinstance(node, ast.ImportFrom) and any(name.name == "*" for name in node.names) for node in tree.body)
+
+
+def _as_function(tree: ast.Module, names: list[str], main: dict[str, Any]) -> Callable[..., Any]:
+    import ast
+    from types import FunctionType
+
+    signature = ast.arguments(
+        posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[], defaults=[]
+    )
+    function = ast.FunctionDef("<task>", signature, tree.body or [ast.Pass()], [])
+    if sys.version_info >= (3, 12):
+        function.type_params = []
+    module = ast.fix_missing_locations(ast.Module([function], []))
+    code: CodeType = next(c for c in compile(module, FILENAME, "exec").co_consts if hasattr(c, "co_code"))
+    return FunctionType(code, main, FILENAME)
+
+
+def seed(root: int, place: int) -> None:
+    """Have random numbers begin where the `place`-th task of seed `root` begins, NumPy's too where it is loaded."""
+    import random
+
+    words = stream(root, place)
+    random.seed(sum(word << 32 * i for i, word in enumerate(words)))
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(words)
+
+
+def describe(error: BaseException) -> Failure:
+    """What the host is told of `error`, whatever its class does on being printed or pickled."""
+    import traceback
+
+    frames = _own_frames(error.__traceback__)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+    except Exception as broken:
+        text = f"{type(error).__name__} (its traceback cannot be printed: {type(broken).__name__})\n"
+    if isinstance(error, SystemExit):
+        message = f"the task called sys.exit({error.code!r}); return a value instead, its daemon serves on"
+    elif said := _text(error):
+        message = f"{type(error).__name__}: {said}"
+    else:
+        message = type(error).__name__
+    classes = tuple(cls.__name__ for cls in type(error).__mro__ if cls is not object)
+    return Failure(message, classes, list(traceback.extract_tb(frames)), text, _pickled(error))
+
+
+def _own_frames(frames: TracebackType | None) -> TracebackType | None:
+    """Without those of mirai that came before the task's."""
+    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("mirai."):
+        frames = frames.tb_next
+    return frames
+
+
+def _unserializable(value: Any, error: BaseException) -> Failure:
+    message = (
+        f"the result (a {type(value).__qualname__}) cannot be serialized: {type(error).__name__}: {_text(error)}; "
+        "return something that can, or register a serializer for it (serial_config)"
+    )
+    return describe(error)._replace(message=message, original=None)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"<its __str__ raised {type(broken).__name__}>"
+
+
+def _pickled(error: BaseException) -> Serialized | None:
+    """None where it does not come back the same: many exceptions take other arguments than they keep."""
+    if not isinstance(error, Exception):
+        return None  # the host must not exit, nor be interrupted, because a task did
+    try:
+        count, body = serialize.dumps(error)
+        same = type(serialize.loads(count, serialize.joined(body))) is type(error)
+        return (count, body) if same else None
+    except Exception:
+        return None

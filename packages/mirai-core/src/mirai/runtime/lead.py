@@ -1,0 +1,320 @@
+"""Who drives the sockets now: the thread that waits, or the I/O thread.
+
+Whoever waits, works: a thread that waits for a result takes the *lead* and polls the sockets itself, which
+saves the switch to another thread and back. Threads that come while another leads *follow*: they sleep
+until their result is there or the lead is free. One I/O thread leads when nobody waits.
+"""
+
+from __future__ import annotations
+
+import _thread
+import heapq
+import itertools
+import os
+import selectors
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from mirai.runtime.interrupts import Uninterrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAP = 0.001  # seconds that the I/O thread leaves the lead free for the next waiter
+IMPATIENCE = 0.0002  # seconds of submitting after which the submitting thread polls once
+
+
+class Waker(Protocol):
+    """A lock, or what can be woken like one."""
+
+    def release(self) -> None:
+        """Wake who waits."""
+        ...
+
+
+class Awaited(Protocol):
+    """What a thread can wait for."""
+
+    def done(self) -> bool:
+        """Whether it is there."""
+        ...
+
+    def wake_when_done(self, waker: Waker) -> None:
+        """Release `waker` when it is there, or at once if it is."""
+        ...
+
+
+class Timer:
+    """A call at a time to come; `cancel()` is enough to forget it."""
+
+    __slots__ = ("callback", "when")
+
+    def __init__(self, when: float, callback: Callable[[], object]) -> None:
+        self.when = when
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        """Do not call it any more."""
+        self.callback = None
+
+
+class Lead:
+    """The sockets of this process, their timers, and the turn to drive them."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._turn = _thread.allocate_lock()
+        self._followers: deque[_thread.LockType] = deque()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._numbers = itertools.count()
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+        self.uninterrupted = Uninterrupted(self.wake)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._drain)
+        self._polled = 0.0
+        self._asked = False  # somebody wants the lead that the I/O thread has
+        self._io_leads = False
+        self._io_rests = False
+        self._led = False  # somebody else led since the I/O thread last looked
+        self._rest = _thread.allocate_lock()
+        self._rest.acquire()
+        self._leader = 0  # the thread that has the turn
+        self._closing = False
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mirai-io", daemon=True)
+        self._thread.start()
+
+    # For who has sockets
+
+    def register(self, fd: int, callback: Callable[[int], None], events: int = selectors.EVENT_READ) -> None:
+        """Call `callback(events)` from whichever thread leads whenever `fd` is ready."""
+        self._selector.register(fd, events, callback)
+
+    def modify(self, fd: int, callback: Callable[[int], None], events: int) -> None:
+        """Wait for other events on `fd`."""
+        self._selector.modify(fd, events, callback)
+
+    def unregister(self, fd: int) -> None:
+        """Forget `fd`, before it is closed."""
+        self._selector.unregister(fd)
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """Call `callback()` at `when` (of `time.monotonic`) from whichever thread leads."""
+        timer = Timer(when, callback)
+        first = not self._timers or when < self._timers[0][0]
+        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        if first:
+            self.wake()
+        return timer
+
+    def wake(self) -> None:
+        """Have the thread that polls look again."""
+        if self._closed:
+            return
+        try:
+            os.write(self._waker, b"\0")
+        except BlockingIOError:
+            pass  # it has enough to wake from
+
+    def close(self) -> None:
+        """End the I/O thread and close what it polls. No socket may be registered any more."""
+        self._closing = self._asked = True
+        self.wake()
+        if self._leader == _thread.get_ident():
+            return  # called from a callback: the turn is given up in a moment, and that closes
+        with self._turn:
+            self._close_descriptors()
+        self._release(self._rest)
+        self._thread.join()
+
+    def abandon(self) -> None:
+        """In a forked child: close the descriptors, as all else is the parent's."""
+        self._closing = True
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._selector.close()
+            os.close(self._woken)
+            os.close(self._waker)
+
+    # For who waits
+
+    def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
+        """Wait until `awaited` is done, driving the sockets meanwhile. False: the time is over."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waker: _thread.LockType | None = None
+        try:
+            while not awaited.done():
+                if deadline is not None and time.monotonic() >= deadline:
+                    return False
+                if self._turn.acquire(False):
+                    self._lead_until(awaited, deadline)
+                elif waker is None:
+                    waker = _thread.allocate_lock()
+                    waker.acquire()
+                    awaited.wake_when_done(waker)
+                else:
+                    self._follow(waker, deadline)
+            return True
+        finally:
+            if waker is not None:
+                # The lead may have been handed to this thread, which has no use for it any more.
+                self._hand_on()
+
+    def poke(self) -> None:
+        """For a thread that submits without waiting: drive the sockets once, if that was not done just now."""
+        if time.monotonic() - self._polled < IMPATIENCE:
+            return
+        if self._turn.acquire(False):
+            with self.uninterrupted:
+                try:
+                    self._leader = _thread.get_ident()
+                    self._round(0)
+                finally:
+                    self._give_up()
+        elif self._io_leads and not self._asked:
+            self._asked = True
+            self.wake()
+
+    def _lead_until(self, awaited: Awaited, deadline: float | None) -> None:
+        uninterrupted = self.uninterrupted
+        with uninterrupted:
+            try:
+                self._leader = _thread.get_ident()
+                while not (awaited.done() or uninterrupted.pending or self._closing):
+                    remaining = None if deadline is None else deadline - time.monotonic()
+                    if remaining is not None and remaining <= 0:
+                        break
+                    self._round(remaining)
+            finally:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """The end of a turn, by whoever had it."""
+        self._leader = 0
+        self._led = True
+        if self._closing:
+            self._close_descriptors()
+        self._turn.release()
+        self._hand_on()
+
+    def _follow(self, waker: _thread.LockType, deadline: float | None) -> None:
+        self._followers.append(waker)
+        if self._io_leads and not self._asked:
+            self._asked = True
+            self.wake()
+        remaining = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            if not self._turn.locked():
+                return  # it was freed before this thread stood in line
+            waker.acquire(True, min(remaining, threading.TIMEOUT_MAX))
+        finally:
+            try:
+                self._followers.remove(waker)
+            except ValueError:
+                pass  # who handed the lead on took it out
+
+    def _hand_on(self) -> None:
+        """The turn was given up: to a thread that waits for it, or else to the I/O thread."""
+        if self._followers and not self._turn.locked():
+            try:
+                self._release(self._followers.popleft())
+            except IndexError:
+                pass
+        elif self._io_rests:
+            self._release(self._rest)
+
+    @staticmethod
+    def _release(lock: _thread.LockType) -> None:
+        try:
+            lock.release()
+        except RuntimeError:
+            pass  # two have the same news for it
+
+    # The work
+
+    def _round(self, timeout: float | None) -> None:
+        """Wait for sockets and timers, at most `timeout` seconds, and call who is concerned."""
+        timers = self._timers
+        if timers:
+            until = max(0.0, timers[0][0] - time.monotonic())
+            timeout = until if timeout is None else min(timeout, until)
+        for key, events in self._selector.select(timeout):
+            key.data(events)
+        now = self._polled = time.monotonic()
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if timer.callback is not None:
+                timer.callback()
+
+    def _drain(self, events: int) -> None:
+        try:
+            os.read(self._woken, 4096)
+        except BlockingIOError:
+            pass
+
+    def _run(self) -> None:
+        """The I/O thread: lead when nobody else does."""
+        while not self._closing:
+            self._io_rests = True
+            if self._turn.acquire(False):
+                self._io_rests = False
+                self._io_leads = True
+                try:
+                    self._leader = _thread.get_ident()
+                    while not (self._asked or self._followers or self._closing):
+                        self._round(None)
+                finally:
+                    self._io_leads = False
+                    self._asked = False
+                    self._give_up()
+            else:
+                self._rest.acquire()
+                self._io_rests = False
+            # Who just led will most likely lead again in a moment.
+            while not self._closing:
+                self._led = False
+                self._rest.acquire(True, NAP)
+                if not self._led:
+                    break
+
+
+_lock = threading.Lock()
+_current: Lead | None = None
+_users = 0
+
+
+def join() -> Lead:
+    """The lead of this process, made for the first who needs it; each `join` asks for a `leave`."""
+    global _current, _users
+    with _lock:
+        if _current is None:
+            _current = Lead()
+        _users += 1
+        return _current
+
+
+def leave() -> None:
+    """The last to leave ends the I/O thread."""
+    global _current, _users
+    with _lock:
+        _users -= 1
+        last, _current = (_current, None) if not _users else (None, _current)
+    if last is not None:
+        last.close()
+
+
+def _forget_in_child() -> None:
+    global _current, _users, _lock
+    _lock = threading.Lock()
+    if _current is not None:
+        _current.abandon()
+    _current, _users = None, 0
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,122 @@
+"""The service of a profile without daemons: tasks are evaluated in this process, at the call."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mirai.protocol.scheduler import NEW, OVER, Counts
+from mirai.protocol.serialize import joined
+from mirai.runtime.cleanup import Cleanup
+from mirai.runtime.dispatcher import Seen
+from mirai.runtime.evaluate import Evaluator
+from mirai.runtime.lead import Timer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mirai.errors import ErrorValue
+    from mirai.protocol.scheduler import Task
+    from mirai.runtime.dispatcher import Awaiting
+    from mirai.runtime.lead import Awaited
+
+
+class Sync:
+    """As a `Dispatcher`, with one daemon that is this process; what the host has in `__main__` is hidden from it."""
+
+    url = None
+    immediate = True
+
+    def __init__(self, what: Cleanup) -> None:
+        """`what` is put back after each task."""
+        self._main = ModuleType("__main__")
+        self._completed = 0
+        self._timer: Timer | None = None  # of the task in hand
+        host = sys.modules["__main__"]
+        sys.modules["__main__"] = self._main
+        try:
+            self._evaluator = Evaluator(what)
+        finally:
+            sys.modules["__main__"] = host
+
+    def submit(self, task: Task) -> None:
+        """Evaluate it, and settle its future."""
+        if task.blob is not None:
+            self._evaluator.keep(task.blob.number, task.blob.count, joined(task.blob.body))
+        blob = task.blob.number if task.blob is not None else 0
+        host = sys.modules["__main__"]
+        sys.modules["__main__"] = self._main
+        try:
+            status, (count, body) = self._evaluator.run(1, task.count, blob, joined(task.body), task.everywhere)
+            if task.everywhere:
+                self._evaluator.baseline.take()
+            else:
+                self._evaluator.baseline.restore()
+        finally:
+            sys.modules["__main__"] = host
+        task.state = OVER
+        self._completed += 1
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.callback is not None and timer.when <= time.monotonic():
+            timer.callback()
+        if task.future.settle(status, count, joined(body)):
+            task.future.run_callbacks()
+
+    def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
+        """Evaluate it once: there is one daemon."""
+        for task in tasks:
+            task.everywhere = True
+            self.submit(task)
+
+    def cancel(self, task: Task, error: ErrorValue) -> bool:
+        """Resolve its future to `error`, if it is not resolved."""
+        return self._told(task.future, lambda: task.future.fail(error))
+
+    def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
+        """As `Dispatcher.resolve`."""
+        self._told(future, settle)
+
+    @staticmethod
+    def _told(future: Awaiting, settle: Callable[[], bool]) -> bool:
+        if future.done():
+            return False
+        if settle():
+            future.run_callbacks()
+        return True
+
+    def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
+        """All there is to wait for is done, or in hand in this very thread."""
+        return awaited.done()
+
+    def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
+        """Called only if its time has come when a task has been evaluated: nothing can interrupt that here."""
+        self._timer = Timer(when, callback)
+        return self._timer
+
+    def is_executing(self, task: Task) -> bool:
+        """Whether the task is in evaluation."""
+        return task.state == NEW
+
+    def connections(self) -> int:
+        """None: this process is none."""
+        return 0
+
+    def has_room(self) -> bool:
+        """Nothing is ever queued."""
+        return True
+
+    def wait_for_room(self) -> None:
+        """Nothing is ever queued."""
+
+    def stack(self, task: Task, timeout: float) -> str:
+        """Who asks is not in the task."""
+        return ""
+
+    def look(self) -> Seen:
+        """What goes on."""
+        return Seen(Counts(0, 0, self._completed), (0, 0), [])
+
+    def close(self, **how: Any) -> None:
+        """There is nothing to close; values that are here stay."""

@@ -1,0 +1,1 @@
+"""Bytes between processes: URLs in, connected sockets out; knows nothing of tasks."""

@@ -1,0 +1,176 @@
+"""`ipc://`, `abstract://` and `tcp://` over the standard library's sockets.
+
+An ipc address is a socket file of mode 0600. Where the system tells who dials (SO_PEERCRED), a user other than
+this one and root is turned away, at abstract addresses too, which have no permissions of their own: unix(7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+import struct
+
+from mirai.transport.base import failure
+from mirai.transport.urls import Address, parse
+
+HAVE_UNIX = hasattr(socket, "AF_UNIX")
+
+_BACKLOG = 1024
+
+# Nagle's algorithm would hold small frames back; a peer that vanished is noticed in a minute: tcp(7).
+_TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+
+_UCRED = struct.Struct("iII")  # pid, uid, gid
+
+
+class SocketListener:
+    """A listening socket, with its file where it has one."""
+
+    def __init__(self, address: Address) -> None:
+        self._is_tcp = address.scheme == "tcp"
+        self._file: str | None = None
+        self._pid = os.getpid()
+        if self._is_tcp:
+            where = (address.place, address.port)
+            family = socket.AF_INET6 if ":" in address.place else socket.AF_INET
+            self._socket = socket.create_server(where, family=family, backlog=_BACKLOG)
+            address = address._replace(port=self._socket.getsockname()[1])
+        elif address.scheme == "ipc":
+            address = parse(f"ipc://{os.path.abspath(address.place)}")
+            self._socket = _listen_at_path(address.place)
+            self._file = address.place
+        else:
+            self._socket = _listen_at_name("\0" + address.place)
+        self._socket.setblocking(False)
+        self.url = str(address)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def accept(self) -> socket.socket | None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except BlockingIOError:
+                return None
+            except ConnectionAbortedError:
+                continue
+            except OSError:
+                if self._socket.fileno() < 0:
+                    return None
+                raise
+            if self._is_tcp:
+                _set_tcp_options(connection)
+            elif not is_welcome(_peer_uid(connection), os.getuid()):
+                connection.close()
+                continue
+            connection.setblocking(True)
+            return connection
+
+    def close(self) -> None:
+        # The file first: once the socket is closed, it may be someone else's. And never from a forked child.
+        if self._file and self._pid == os.getpid():
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file)
+        self._file = None
+        self._socket.close()
+
+
+def listen(url: str) -> SocketListener:
+    try:
+        return SocketListener(parse(url))
+    except OSError as error:
+        raise failure("listen", url, error) from None
+
+
+def dial(url: str, timeout: float) -> socket.socket:
+    address = parse(url)
+    try:
+        if address.scheme == "tcp":
+            return _dial_tcp(address, timeout)
+        return _dial_unix(address.place if address.scheme == "ipc" else "\0" + address.place, timeout)
+    except OSError as error:
+        raise failure("dial", url, error) from None
+
+
+def is_welcome(peer: int | None, user: int) -> bool:
+    """Whether a process of user id `peer` (None: the system does not tell) may connect to one of `user`."""
+    return peer is None or peer in (user, 0)
+
+
+def _listen_at_path(path: str) -> socket.socket:
+    try:
+        return _listen_at_name(path)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not _is_stale(path):
+            raise
+    os.unlink(path)
+    return _listen_at_name(path)
+
+
+def _listen_at_name(name: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    try:
+        # Linux gives the file the mode of the socket. Elsewhere that is refused, and chmod is in time: nobody
+        # can connect before listen().
+        with contextlib.suppress(OSError):
+            os.fchmod(listener.fileno(), 0o600)
+        listener.bind(name)
+        if not name.startswith("\0"):
+            os.chmod(name, 0o600)
+        listener.listen(_BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _is_stale(path: str) -> bool:
+    """Whether it is a socket file that no socket is bound to any more."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    # Of another type, so that a listener is not disturbed: EPROTOTYPE, not ECONNREFUSED, says that it is there.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex(path) == errno.ECONNREFUSED
+
+
+def _dial_unix(name: str, timeout: float) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(name)
+    except BaseException:
+        connection.close()
+        raise
+    connection.settimeout(None)
+    return connection
+
+
+def _dial_tcp(address: Address, timeout: float) -> socket.socket:
+    # As bytes: a host in a str costs the import of a codec, 5 ms of a daemon's start.
+    host = address.place.encode()
+    connection = socket.create_connection((host, address.port), timeout)  # type: ignore[arg-type]
+    if connection.getsockname() == connection.getpeername():
+        # Where nobody listens, the system may pick that same port for our end, and TCP connects it to itself.
+        connection.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    connection.settimeout(None)
+    _set_tcp_options(connection)
+    return connection
+
+
+def _set_tcp_options(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _peer_uid(connection: socket.socket) -> int | None:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[1])

@@ -1,0 +1,113 @@
+"""Addresses: parsed, made for this machine or for others to reach, and cleared away."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import NamedTuple
+
+SCHEMES = ("ipc", "abstract", "tcp", "memory")
+
+# `sun_path` holds 108 bytes on Linux, 104 on macOS and the BSDs, with the NUL at the end: unix(7).
+LONGEST_PATH = 107 if sys.platform == "linux" else 103
+
+_DIRECTORY = "mirai-"
+
+
+class Address(NamedTuple):
+    """A URL, taken apart: `place` is a path (ipc), a name (abstract, memory) or a host (tcp).
+
+    `str()` of it is the URL.
+    """
+
+    scheme: str
+    place: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return f"{self.scheme}://{self.place}"
+        host = f"[{self.place}]" if ":" in self.place else self.place
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse(url: str) -> Address:
+    """Take a URL apart; no host is every interface, 0.0.0.0.
+
+    Raises:
+        ValueError: it is none of ours, or malformed.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"{url!r} is not an address: it must begin with one of {known}")
+    if scheme == "tcp":
+        return _parse_host_and_port(url, rest)
+    if not rest or "\0" in rest:
+        raise ValueError(f"{url!r} names no place: write {scheme}://, then a path or a name")
+    if scheme != "memory" and len(os.fsencode(rest)) > LONGEST_PATH:
+        raise ValueError(f"{url!r} is too long: a socket's name has at most {LONGEST_PATH} bytes: use local_url()")
+    return Address(scheme, rest)
+
+
+def local_url(*, tcp: bool = False, port: int = 0) -> str:
+    """An address for daemons on this machine only.
+
+    Returns:
+        An ipc address in a new directory that no other user can enter (see `remove_local`), or with `tcp`
+        one on the loopback interface, where 0 is whatever port is free.
+    """
+    if tcp:
+        return str(Address("tcp", "127.0.0.1", port))
+    import tempfile
+
+    for parent in (None, "/tmp"):
+        directory = tempfile.mkdtemp(prefix=_DIRECTORY, dir=parent)
+        path = os.path.join(directory, "host")
+        if len(os.fsencode(path)) <= LONGEST_PATH:
+            break
+        os.rmdir(directory)
+    return str(Address("ipc", path))
+
+
+def remove_local(url: str) -> None:
+    """Remove the directory that `local_url()` made; what is gone, or came from elsewhere, is let be."""
+    address = parse(url)
+    directory = os.path.dirname(address.place)
+    if address.scheme == "ipc" and os.path.basename(directory).startswith(_DIRECTORY):
+        with contextlib.suppress(OSError):
+            os.unlink(address.place)
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+
+
+def host_url(*, tls: bool = False, port: int = 0) -> str:
+    """An address that other machines can reach: this one's IPv4 address, else its host name.
+
+    Source: `host_url()` in R.
+    """
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Sends nothing: connecting a datagram socket only asks the routing table which interface it would
+            # take. 192.0.2.1 belongs to nobody (RFC 5737).
+            probe.connect(("192.0.2.1", 9))
+            host = probe.getsockname()[0]
+        except OSError:
+            host = socket.gethostname()
+    return str(Address("tls+tcp" if tls else "tcp", host, port))
+
+
+def _parse_host_and_port(url: str, rest: str) -> Address:
+    host, _, port = rest.rpartition(":")
+    if host.startswith("[") and host.endswith("]") and ":" in host:
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{url!r} is ambiguous: write an IPv6 address in brackets, as in tcp://[::1]:5555")
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and int(port) < 2**16):
+        raise ValueError(f"{url!r} has no port: end it with a colon and 0 to 65535, where 0 is any free one")
+    if not all(character.isascii() and (character.isalnum() or character in ".-_:%") for character in host):
+        raise ValueError(f"{url!r} has no valid host: give a name in ASCII, or an IP address")
+    return Address("tcp", host or "0.0.0.0", int(port))
