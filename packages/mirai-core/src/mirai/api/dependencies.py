@@ -51,7 +51,8 @@ def submit_after(
     named = {name: value for name, value in kwargs.items() if name not in awaited}
     extras = extras_of(profile, names)
     call = dumps_call(task, given, named)
-    future = prepare(Task(0, b"", 0), profile, timeout, retry)
+    job = Task(0, b"", 0)
+    future = prepare(job, profile, timeout, retry)
     service = future._service
     if service.immediate:
         call_mirai(list(awaited.values()))
@@ -68,7 +69,6 @@ def submit_after(
             if missing:
                 return
         values = {where: m.serialized() for where, m in awaited.items()}
-        job = future._task
         job.count, job.body = dumps_call(call_with, (call, values), {}, extras)
         job.size = body_size(job.body)
         try:

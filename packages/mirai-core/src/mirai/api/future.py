@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ids = itertools.count(1)
-_making_condition = threading.Lock()
+_making = threading.Lock()
 
 
 class Unresolved:
@@ -64,6 +64,8 @@ class Mirai(Future[T], Generic[T]):
     # Most live without ever being waited for through a condition variable, which takes longer to make
     # than all the rest: it is made when somebody asks for it. Hence no `super().__init__()`.
     _state: str = PENDING
+    _task: Task | None  # until it is resolved
+    _watched = False  # somebody, or a timer, is to be told
     _cond: threading.Condition | None = None
     _wakers: list[Waker] | None = None
     _reply: tuple[int, int, Buffer] | ErrorValue = _GONE
@@ -95,8 +97,9 @@ class Mirai(Future[T], Generic[T]):
             ErrorValue: what became of it, unless the task itself raised: then that exception, its
                 traceback on the daemon in the message chain.
         """
-        self._wait(timeout)
-        value, error = self._resolve()
+        if self._state is PENDING:
+            self._wait(timeout)
+        value, error = self._resolved or self._resolve()
         if error is not None:
             try:
                 raise error
@@ -122,7 +125,8 @@ class Mirai(Future[T], Generic[T]):
 
     def running(self) -> bool:
         """Whether the task is in evaluation."""
-        return not self.done() and self._service.is_executing(self._task)
+        task = self._task
+        return task is not None and self._service.is_executing(task)
 
     def cancelled(self) -> bool:
         """Whether it was cancelled."""
@@ -134,7 +138,8 @@ class Mirai(Future[T], Generic[T]):
         Returns:
             False where it is resolved already.
         """
-        return self._service.cancel(self._task, Canceled())
+        task = self._task
+        return task is not None and self._service.cancel([task], Canceled())[0]
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call `fn(self)` once it is resolved, from whichever thread notices; at once if it is."""
@@ -193,14 +198,18 @@ class Mirai(Future[T], Generic[T]):
             TimeoutError: the daemon did not answer within `timeout` seconds, most likely as the task is in
                 compiled code that never lets another thread run.
         """
-        return "" if self.done() else self._service.stack(self._task, timeout)
+        task = self._task
+        return "" if task is None else self._service.stack(task, timeout)
 
     def limit(self, timeout: float) -> None:
         """Resolve to `TimedOut` in `timeout` seconds from now, and interrupt the task."""
         error = TimedOut(
             f"Timed out: not done within {timeout:g} s of its submission; give _timeout more, or set more daemons"
         )
-        self._timer = self._service.call_at(time.monotonic() + timeout, lambda: self._service.cancel(self._task, error))
+        task = self._task
+        assert task is not None
+        self._timer = self._service.call_at(time.monotonic() + timeout, lambda: self._service.cancel([task], error))
+        self._watched = True
 
     # Waiting
 
@@ -208,19 +217,21 @@ class Mirai(Future[T], Generic[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         """What `concurrent.futures.wait` and `as_completed` wait on."""
         if self._cond is None:
-            with _making_condition:
+            with _making:
                 if self._cond is None:
                     self._waiters: list[Any] = []
                     self._done_callbacks: list[Callable[[Future[T]], object]] = []
                     self._cond = threading.Condition()
+                    self._watched = True
         return self._cond
 
     def wake_when_done(self, waker: Waker) -> None:
         """Release `waker` when resolved, or at once if it is: for `Lead.wait`."""
-        with _making_condition:
+        with _making:
             if self._wakers is None:
                 self._wakers = []
             self._wakers.append(waker)
+            self._watched = True
         if self.done():
             self._wake()
 
@@ -236,7 +247,8 @@ class Mirai(Future[T], Generic[T]):
             return False
         self._reply = (status, count, body)
         self._state = FINISHED
-        return self._tell()
+        self._task = None
+        return self._tell() if self._watched else False
 
     def fail(self, error: ErrorValue) -> bool:
         """There will be no answer; whether `run_callbacks` is to be called."""
@@ -244,7 +256,8 @@ class Mirai(Future[T], Generic[T]):
             return False
         self._reply = error
         self._state = CANCELLED_AND_NOTIFIED if isinstance(error, Canceled) else FINISHED
-        return self._tell()
+        self._task = None
+        return self._tell() if self._watched else False
 
     def settle_as(self, other: Mirai[Any]) -> bool:
         """Take the error that `other` failed with; whether `run_callbacks` is to be called."""
@@ -252,7 +265,8 @@ class Mirai(Future[T], Generic[T]):
             return False
         self._resolved = other._resolve()
         self._state = other._state
-        return self._tell()
+        self._task = None
+        return self._tell() if self._watched else False
 
     def failed(self) -> bool:
         """Whether what is here is an error; a value is not deserialized for that."""
@@ -301,11 +315,13 @@ class Mirai(Future[T], Generic[T]):
 
     def _resolve(self) -> tuple[Any, BaseException | None]:
         """The value for `data`, and what `result` raises; deserialized once, by the first who asks."""
+        reply = self._reply
         if self._resolved is None:
-            reply = self._reply
             outcome = (reply, reply) if isinstance(reply, ErrorValue) else _outcome(*reply)
-            self._resolved = self.__dict__.setdefault("_resolved", outcome)
-            self._reply = _GONE  # it may be large
+            with _making:
+                if self._resolved is None:
+                    self._resolved = outcome
+                    self._reply = _GONE  # it may be large
         return self._resolved
 
     def _state_name(self) -> str:

@@ -61,7 +61,7 @@ class MiraiMap(Sequence[Mirai[T]], Generic[T]):
 
     def cancel(self) -> list[bool]:
         """Cancel each, the last one first, so that no queued one is begun; whether it was unresolved."""
-        stopped: list[bool] = stop_mirai(self._mirais)
+        stopped: list[bool] = stop_mirai(self)
         return stopped
 
     def as_completed(self) -> Completed[T]:
@@ -135,12 +135,13 @@ def mirai_map(
             extras = extras_of(profile, _globals)
             call = (positional, named, extras) if extras else (positional, named)
             count, body = dumps(call, to_daemon=True)
-            future = prepare(Task(count, body, body_size(body), blob=blob), profile, _timeout, _retry)
+            job = Task(count, body, body_size(body) if count else len(body), blob=blob)
+            future = prepare(job, profile, _timeout, _retry)
             if told is not None:
                 future.add_done_callback(told)
             if profile.memory is not None:
                 service.wait_for_room()
-            service.submit(future._task)
+            service.submit(job)
             mirais.append(future)
     except BaseException as error:
         # The generator raised, or an element cannot be serialized: what was submitted is of no use to anyone.

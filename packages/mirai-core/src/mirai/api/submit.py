@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from mirai.api.dependencies import dependencies, submit_after
 from mirai.api.future import Mirai
 from mirai.protocol.scheduler import Task
-from mirai.protocol.serialize import dumps_call
+from mirai.protocol.functions import Functions
+from mirai.protocol.serialize import dumps_arguments, dumps_call
 from mirai.protocol.wire import body_size
 from mirai.runtime import profile as profiles
 from mirai.runtime.dispatcher import Dispatcher
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from mirai.api.mapping import MiraiMap
     from mirai.runtime.profile import Profile
+
+functions = Functions()
 
 
 def mirai(
@@ -54,13 +57,14 @@ def mirai(
     profile = profiles.find(_compute)
     if profile is not None and profile.memory is not None:
         profile.service.wait_for_room()
-    awaited = dependencies(args, kwargs)
-    if awaited:
-        return submit_after(awaited, task, args, kwargs, profile, _timeout, _globals, _retry)
+    if Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values())):
+        return submit_after(dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry)
     extras = extras_of(profile, _globals)
-    count, body = dumps_call(task, args, kwargs, extras)
-    future = prepare(Task(count, body, len(body) if not count else body_size(body)), profile, _timeout, _retry)
-    future._service.submit(future._task)
+    blob = functions.blob(task)
+    count, body = dumps_call(task, args, kwargs, extras) if blob is None else dumps_arguments(args, kwargs, extras)
+    job = Task(count, body, body_size(body) if count else len(body), blob=blob)
+    future = prepare(job, profile, _timeout, _retry)
+    future._service.submit(job)
     return future
 
 
@@ -135,12 +139,14 @@ def check_text(task: object, args: tuple[Any, ...]) -> None:
 
 def extras_of(profile: Profile | None, names: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What travels beside a call: names for `__main__`, and its place in the stream of random numbers."""
+    if names is None and (profile is None or profile.seed is None):
+        return None
     extras: dict[str, Any] = {}
     if names is not None:
         extras["globals"] = names
     if profile is not None and profile.seed is not None:
         extras["seed"] = profile.next_seed()
-    return extras or None
+    return extras
 
 
 def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: int | None) -> Mirai[Any]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirai.api.completion import Completed
 from mirai.api.future import UNRESOLVED, Mirai
-from mirai.errors import ErrorValue, MiraiError, MiraiInterrupt
+from mirai.errors import Canceled, ErrorValue, MiraiError, MiraiInterrupt
 from mirai.runtime.once import Once
+
+if TYPE_CHECKING:
+    from mirai.protocol.scheduler import Task
+    from mirai.runtime.profile import Service
 
 REFRESH = 0.1  # seconds between two looks of a progress bar
 
@@ -97,7 +101,15 @@ def stop_mirai(x: Any) -> Any:
     if isinstance(x, Mirai):
         return x.cancel()
     mirais = _mirais(x)
-    return [m.cancel() for m in reversed(mirais)][::-1]
+    stopped = dict.fromkeys(mirais, False)
+    tasks: dict[Service, list[Task]] = {}
+    for m in reversed(mirais):
+        if (task := m._task) is not None:
+            tasks.setdefault(m._service, []).append(task)
+    for service, theirs in tasks.items():
+        futures = [task.future for task in theirs]
+        stopped.update(zip(futures, service.cancel(theirs, Canceled()), strict=True))
+    return [stopped[m] for m in mirais]
 
 
 def is_mirai(x: Any) -> bool:

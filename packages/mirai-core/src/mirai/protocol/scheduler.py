@@ -99,6 +99,8 @@ class Lost(NamedTuple):
     task: Task
 
 
+NOTHING: Sequence[Any] = ()
+
 Action: TypeAlias = "Send | Recall | Cancel | Lost"
 
 
@@ -135,7 +137,7 @@ class Scheduler:
         """Queue a task, or give it to an idle daemon."""
         self._queued(task)
         self._arriving.append(task)
-        return self._assign(now) if self._idle else ()
+        return self._assign(now) if self._idle else NOTHING
 
     def everywhere_arrived(self, tasks: list[Task], minimum: int, now: float) -> Sequence[Action]:
         """Have each daemon run one of `tasks`, copies of one call, once what arrived before has been given out.
@@ -175,15 +177,18 @@ class Scheduler:
         held, window = at.held, at.window
         crowded = len(held) > 1
         finished = []
+        begun_bytes = 0
         for seq, elapsed in results:
             if not held or held[0].seq != seq:
                 raise FrameError(f"daemon {daemon} answers task {seq}, which is not the one it was given first")
             task = held.popleft()
+            task.state = OVER
             window.finished(elapsed)
             if held:
-                self.queued_bytes -= held[0].size
-            self._over(task)
+                begun_bytes += held[0].size
             finished.append(task)
+        self.queued_bytes -= begun_bytes
+        self._completed += len(finished)
         at.completed += len(finished)
         at.since = now
         if crowded and len(held) < 2:

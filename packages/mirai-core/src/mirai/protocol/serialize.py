@@ -80,15 +80,29 @@ def dumps_call(
     Raises:
         SerializationError: names the part that cannot be serialized.
     """
-    call = (task, args, kwargs, extras) if extras else (task, args, kwargs)
     try:
-        return dumps(call, to_daemon=True)
+        return dumps((task, args, kwargs, extras) if extras else (task, args, kwargs), to_daemon=True)
     except Exception as error:
-        parts = [("the task", task)]
-        parts += [(f"argument {i}", value) for i, value in enumerate(args)]
-        parts += [(f"argument {name!r}", value) for name, value in kwargs.items()]
-        parts += [(f"_{name}", value) for name, value in (extras or {}).items()]
-        raise blame(parts, error) from error
+        raise blame([("the task", task), *_parts(args, kwargs, extras)], error) from error
+
+
+def dumps_arguments(
+    args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None
+) -> Serialized:
+    """As `dumps_call`, without the task: for one that a blob holds."""
+    try:
+        return dumps((args, kwargs, extras) if extras else (args, kwargs), to_daemon=True)
+    except Exception as error:
+        raise blame(_parts(args, kwargs, extras), error) from error
+
+
+def _parts(
+    args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None
+) -> list[tuple[str, Any]]:
+    """The values of a call, named as a user would."""
+    parts = [(f"argument {i}", value) for i, value in enumerate(args)]
+    parts += [(f"argument {name!r}", value) for name, value in kwargs.items()]
+    return parts + [(f"_{name}", value) for name, value in (extras or {}).items()]
 
 
 def blame(parts: Sequence[tuple[str, Any]], error: Exception) -> SerializationError:

@@ -154,7 +154,8 @@ class Daemon:
         data, limits = self._data, self._limits
         while not self._leaving:
             deadline = limits.next_deadline()
-            data.settimeout(None if deadline == inf else max(0.001, deadline - time.monotonic()))
+            if deadline != inf:
+                data.settimeout(max(0.001, deadline - time.monotonic()))
             try:
                 n = data.recv_into(decoder.space())
             except TimeoutError:

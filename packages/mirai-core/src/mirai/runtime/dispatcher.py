@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from mirai.protocol.scheduler import Action, Blob, Counts, Task
     from mirai.protocol.wire import Buffer, Frame
 
+RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
+TASK = int(Kind.TASK)
+
 log = logging.getLogger("mirai")
 
 SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
@@ -163,17 +166,28 @@ class Dispatcher:
             self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
         self._run_callbacks()
 
-    def cancel(self, task: Task, error: ErrorValue) -> bool:
-        """Resolve its future to `error` now; do not begin it, or interrupt it. False: it is done already."""
+    def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
+        """Resolve their futures to `error` now, in this order; do not begin them, or interrupt them.
+
+        Returns:
+            For each whether it was unresolved.
+        """
+        now = time.monotonic()
+        cancelled, closed = self.scheduler.task_cancelled, self._closed
         with self._lead.uninterrupted:
             with self._lock:
-                if task.future.done():
-                    return False
-                self._fail(task, error)
-                if not self._closed:
-                    self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+                unresolved = []
+                for task in tasks:
+                    future = task.future
+                    pending = not future.done()
+                    unresolved.append(pending)
+                    if pending:
+                        if future.fail(error):
+                            self._resolved.append(future)
+                        if not closed and (actions := cancelled(task, now)):
+                            self._perform(actions)
             self._run_callbacks()
-        return True
+        return unresolved
 
     def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
         """Settle a future whose task will not be submitted; `settle` is one of its methods."""
@@ -424,16 +438,17 @@ class Dispatcher:
         if leaving:
             code = frames.pop()[3]
         if frames:
-            results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames]
-            if not all(frame[0] == Kind.RESULT for frame in frames):
+            results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames if kind == RESULT]
+            if len(results) < len(frames):
                 raise FrameError(f"kinds {[frame[0] for frame in frames]} among its results")
             finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
             if not leaving:
                 self._perform(actions)
             for task, (_, status, count, _, _, body) in zip(finished, frames, strict=True):
-                if task.future is not None:
-                    if task.future.settle(status, count, body):
-                        self._resolved.append(task.future)
+                future = task.future
+                if future is not None:
+                    if future.settle(status, count, body):
+                        self._resolved.append(future)
                 elif status != Status.VALUE:
                     log.warning("daemon %d: what `everywhere` set up before it joined failed there", peer.number)
         if leaving:
@@ -536,10 +551,10 @@ class Dispatcher:
             body = task.body
             flags = EVERYWHERE if task.everywhere else 0
             if isinstance(body, bytes):
-                parts += (HEADER.pack(Kind.TASK, flags, 0, number, task.seq, len(body)), body)
+                parts += (HEADER.pack(TASK, flags, 0, number, task.seq, len(body)), body)
             else:
                 size = sum(map(len, body))
-                parts += (HEADER.pack(Kind.TASK, flags, task.count, number, task.seq, size), *body)
+                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, size), *body)
         if len(peer.blobs) > peer.sweep:
             parts += self._forget(peer)
         peer.data.write(parts)

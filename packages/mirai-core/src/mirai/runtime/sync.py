@@ -15,7 +15,7 @@ from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mirai.errors import ErrorValue
     from mirai.protocol.scheduler import Task
@@ -70,9 +70,9 @@ class Sync:
             task.everywhere = True
             self.submit(task)
 
-    def cancel(self, task: Task, error: ErrorValue) -> bool:
-        """Resolve its future to `error`, if it is not resolved."""
-        return self._told(task.future, lambda: task.future.fail(error))
+    def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
+        """As `Dispatcher.cancel`."""
+        return [self._told(task.future, lambda task=task: task.future.fail(error)) for task in tasks]  # type: ignore[misc]
 
     def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
         """As `Dispatcher.resolve`."""

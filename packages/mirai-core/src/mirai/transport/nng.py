@@ -225,8 +225,11 @@ class _Bridge:
 
     def _receive(self) -> None:
         with contextlib.suppress(OSError):
-            while True:
-                self.near.sendall(self._in.buffer[: self._in.carry(0, _CHUNK)])
+            while count := self._in.carry(0, _CHUNK):
+                # Once our side left, what comes is dropped, not left there: if both sides left so, with something
+                # yet to send, each would wait for the other to take it.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.near.sendall(self._in.buffer[:count])
         with contextlib.suppress(OSError):
             self.near.shutdown(socket.SHUT_WR)
 

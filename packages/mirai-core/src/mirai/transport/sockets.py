@@ -64,7 +64,7 @@ class SocketListener:
                 raise
             if self._is_tcp:
                 _set_tcp_options(connection)
-            elif not is_welcome(_peer_uid(connection), os.getuid()):
+            elif not is_welcome(peer_uid(connection), os.getuid()):
                 connection.close()
                 continue
             connection.setblocking(True)
@@ -169,7 +169,7 @@ def _set_tcp_options(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _peer_uid(connection: socket.socket) -> int | None:
+def peer_uid(connection: socket.socket) -> int | None:
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
