@@ -350,9 +350,9 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
         return error, error
     if status == Status.VALUE:
         return value, None
-    message, classes, frames, text, pickled = value
+    pickled = value.pop("original")
     original = serialize.loads(pickled[0], serialize.joined(pickled[1])) if pickled else None
-    error = MiraiError(message, stack_trace=frames, condition_class=classes, original=original, remote_traceback=text)
+    error = MiraiError(**value, original=original)
     raised: BaseException = error if original is None else original
-    raised.__cause__ = RemoteTraceback(text)
+    raised.__cause__ = RemoteTraceback(error.remote_traceback)
     return error, raised

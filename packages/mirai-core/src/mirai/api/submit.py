@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from mirai.api.dependencies import dependencies, submit_after
 from mirai.api.future import Mirai
-from mirai.protocol.scheduler import Task
 from mirai.protocol.functions import Functions
+from mirai.protocol.scheduler import Task
 from mirai.protocol.serialize import dumps_arguments, dumps_call
 from mirai.protocol.wire import body_size
 from mirai.runtime import profile as profiles

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
 
 LAUNCH_VARIABLE = "MIRAI_LAUNCH"  # tells a daemon which launch it comes from; it takes it out again

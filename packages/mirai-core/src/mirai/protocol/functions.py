@@ -71,28 +71,25 @@ class _Snapshot:
                 return False
             if not _plain(function) or function.__annotations__:
                 return False
-        for other, code, defaults, annotations in self._functions:
+        for other, code, defaults, notes in self._functions:
             if other.__code__ is not code or other.__defaults__ is not defaults:
                 return False
-            if not _plain(other) or other.__annotations__ != annotations:
+            if not _plain(other) or other.__annotations__ != notes:
                 return False
         for cell, value in self._cells:
             if cell.cell_contents is not value:
                 return False
-        for names, name, value in self._names:
-            if names.get(name, _MISSING) is not value:
-                return False
-        return True
+        return all(names.get(name, _MISSING) is value for names, name, value in self._names)
 
     def _add(self, function: FunctionType) -> bool:
         if any(function is known for known, *_ in self._functions):
             return True
         if not _plain(function) or not all(_is_constant(value) for value in function.__defaults__ or ()):
             return False
-        annotations = dict(function.__annotations__)
-        if not all(_is_constant(value) or _is_importable(value) for value in annotations.values()):
+        notes = dict(function.__annotations__)
+        if not all(_is_constant(value) or _is_importable(value) for value in notes.values()):
             return False
-        self._functions.append((function, function.__code__, function.__defaults__, annotations))
+        self._functions.append((function, function.__code__, function.__defaults__, notes))
         for cell in function.__closure__ or ():
             try:
                 value = cell.cell_contents

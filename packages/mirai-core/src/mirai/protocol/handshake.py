@@ -2,32 +2,51 @@
 
 from __future__ import annotations
 
-import platform
 import sys
-from dataclasses import dataclass, fields
 
 from mirai.protocol.wire import FrameError
 
 PROTOCOL = 1
 LARGEST_HELLO = 4096  # bytes
+PYTHON = ".".join(map(str, sys.version_info[:3]))
 
 
-@dataclass(frozen=True)
 class Hello:
-    """What a daemon says first, on each of its two connections."""
+    """What a daemon says first, on each of its two connections.
 
-    role: str  # "data" or "control"
-    instance: str  # random; pairs the two
-    pid: int
-    host: str
-    launch: str = ""  # the host's name for the launch that it came from
-    python: str = ".".join(map(str, sys.version_info[:3]))
-    protocol: int = PROTOCOL
+    Attributes:
+        role: `"data"` or `"control"`.
+        instance: random; pairs the two.
+        pid, host: of the daemon.
+        launch: the host's name for the launch that it came from; empty for none.
+        python: version of the interpreter.
+        protocol: number of the wire protocol.
+    """
+
+    __slots__ = ("host", "instance", "launch", "pid", "protocol", "python", "role")
+
+    def __init__(
+        self,
+        role: str,
+        instance: str,
+        pid: int,
+        host: str,
+        launch: str = "",
+        python: str = PYTHON,
+        protocol: int = PROTOCOL,
+    ) -> None:
+        self.role, self.instance, self.pid, self.host = role, instance, pid, host
+        self.launch, self.python, self.protocol = launch, python, protocol
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hello) and self.encode() == other.encode()
+
+    def __hash__(self) -> int:
+        return hash(self.encode())
 
     def encode(self) -> bytes:
         """As UTF-8 lines of `name=value`."""
-        lines = (f"{field.name}={getattr(self, field.name)}" for field in fields(self))
-        return "\n".join(lines).encode()
+        return "\n".join(f"{name}={getattr(self, name)}" for name in self.__slots__).encode()
 
     @classmethod
     def decode(cls, body: bytes | bytearray | memoryview) -> Hello:
@@ -37,10 +56,10 @@ class Hello:
             FrameError: it is not one.
         """
         try:
-            pairs = dict(line.split("=", 1) for line in bytes(body).decode().split("\n"))
-            known = {field.name: pairs[field.name] for field in fields(cls)}
-            hello = cls(**{**known, "pid": int(known["pid"]), "protocol": int(known["protocol"])})  # type: ignore[arg-type]
-        except (ValueError, KeyError) as error:
+            said = dict(line.split("=", 1) for line in bytes(body).decode().split("\n"))
+            numbers = {name: int(said.pop(name)) for name in ("pid", "protocol")}
+            hello = cls(**said, **numbers)  # type: ignore[arg-type]
+        except (ValueError, KeyError, TypeError) as error:
             raise FrameError(f"not a hello: {bytes(body[:80])!r}") from error
         if hello.role not in ("data", "control"):
             raise FrameError(f"a hello of role {hello.role!r}")
@@ -54,10 +73,9 @@ def refusal(hello: Hello) -> str:
             f"the daemon on {hello.host} speaks protocol {hello.protocol}, this host {PROTOCOL}: "
             "install the same version of mirai-core on both"
         )
-    ours, theirs = platform.python_version_tuple()[:2], tuple(hello.python.split(".")[:2])
-    if ours != theirs:
+    if PYTHON.split(".")[:2] != hello.python.split(".")[:2]:
         return (
-            f"the daemon on {hello.host} runs Python {hello.python}, this host {platform.python_version()}: "
+            f"the daemon on {hello.host} runs Python {hello.python}, this host {PYTHON}: "
             "functions sent by value work only within one minor version, start the daemon with the host's"
         )
     return ""

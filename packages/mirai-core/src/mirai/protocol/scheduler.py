@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirai.protocol.window import LARGEST, STALL, Window
@@ -52,6 +54,7 @@ class Task:
         "daemon",
         "everywhere",
         "future",
+        "number",
         "retries",
         "seq",
         "size",
@@ -68,6 +71,7 @@ class Task:
         self.cancelled = False
         self.future: Any = None
         self.state = NEW
+        self.number = 0  # its place among all that arrived
         self.daemon = 0  # while held
         self.seq = 0  # while held: its place among the tasks this daemon was given
 
@@ -99,8 +103,6 @@ class Lost(NamedTuple):
     task: Task
 
 
-NOTHING: Sequence[Any] = ()
-
 Action: TypeAlias = "Send | Recall | Cancel | Lost"
 
 
@@ -125,11 +127,12 @@ class Scheduler:
         self._queue: deque[Task] = deque()  # may hold cancelled ones
         self._barriers: deque[_Barrier] = deque()
         self._arriving = self._queue  # what stands behind the last barrier
-        self._setups: list[Task] = []  # of every barrier passed: for daemons that join later
+        self._setups: list[tuple[int, Body, Blob | None]] = []  # of every barrier: for daemons that join later
         self._arrived = 0
         self._completed = 0
-        self._crowded = 0  # daemons that hold a task they have not begun
+        self._crowded: dict[int, _Daemon] = {}  # those that hold what they have not begun and could give back
         self._recalls = 0  # not answered yet
+        self._relieved = -inf  # when the crowded were last looked through for those that are idle
 
     # Events
 
@@ -137,7 +140,7 @@ class Scheduler:
         """Queue a task, or give it to an idle daemon."""
         self._queued(task)
         self._arriving.append(task)
-        return self._assign(now) if self._idle else NOTHING
+        return self._assign(now) if self._idle else ()
 
     def everywhere_arrived(self, tasks: list[Task], minimum: int, now: float) -> Sequence[Action]:
         """Have each daemon run one of `tasks`, copies of one call, once what arrived before has been given out.
@@ -147,7 +150,7 @@ class Scheduler:
         for task in tasks:
             task.everywhere = True
             self._queued(task)
-        barrier = _Barrier(tasks, minimum)
+        barrier = _Barrier(tasks.copy(), minimum)
         self._barriers.append(barrier)
         self._arriving = barrier.behind
         return self._assign(now)
@@ -158,45 +161,45 @@ class Scheduler:
         self._idle[daemon] = joined
         actions: list[Action] = []
         if self._setups:
-            self._give(joined, [self._hidden(setup) for setup in self._setups], now, actions)
+            self._give(joined, [self._hidden(*setup) for setup in self._setups], now, actions)
         actions += self._assign(now)
         return actions
 
     def results_arrived(
         self, daemon: int, results: Iterable[tuple[int, float]], now: float
     ) -> tuple[list[Task], Sequence[Action]]:
-        """A daemon finished tasks, each given by its number there and its duration in seconds.
+        """A daemon finished one or more tasks, each given by its number there and its duration in seconds.
 
         Returns:
             The tasks, in the order of `results`, cancelled ones too.
 
         Raises:
-            FrameError: the daemon was not given such a task, or answers out of order.
+            FrameError: the daemon was not given such a task, or answers out of order. Then none of `results` counts.
         """
         at = self._daemons[daemon]
         held, window = at.held, at.window
-        crowded = len(held) > 1
-        finished = []
-        begun_bytes = 0
+        finished: list[Task] = []
         for seq, elapsed in results:
             if not held or held[0].seq != seq:
+                held.extendleft(reversed(finished))
                 raise FrameError(f"daemon {daemon} answers task {seq}, which is not the one it was given first")
             task = held.popleft()
-            task.state = OVER
-            window.finished(elapsed)
-            if held:
-                begun_bytes += held[0].size
             finished.append(task)
-        self.queued_bytes -= begun_bytes
-        self._completed += len(finished)
+            if not task.cancelled:
+                window.finished(elapsed)
+        # Each became the first one held when the one before it was finished.
+        self.queued_bytes += finished[0].size - (held[0].size if held else 0)
+        for task in finished:
+            self.queued_bytes -= task.size
+            self._over(task)
         at.completed += len(finished)
         at.since = now
-        if crowded and len(held) < 2:
-            self._crowded -= 1
-        if not held:
-            self._idle[daemon] = at
-            if self._queue:
-                window.starved()
+        if len(held) < 2:
+            self._crowded.pop(daemon, None)
+            if not held:
+                self._idle[daemon] = at
+                if self._queue:
+                    window.starved()
         return finished, self._refill(at, now)
 
     def daemon_left(self, daemon: int, now: float, *, begun: bool = True) -> Sequence[Action]:
@@ -205,24 +208,18 @@ class Scheduler:
         if at is None:
             return ()
         self._idle.pop(daemon, None)
-        held = at.held
+        self._crowded.pop(daemon, None)
         if at.recalling:
             self._recalls -= 1
-        if len(held) > 1:
-            self._crowded -= 1
+        held = at.held
         actions: list[Action] = []
-        back: list[Task] = []
         if held:
             self.queued_bytes += held[0].size  # counted as begun until now
-        if held and begun and not self._retried(held[0]):
-            # Not given to another daemon: it may have had effects before this one died.
-            actions.append(self._lost(held.popleft()))
-        for task in held:
-            if task.everywhere:
-                actions.append(self._lost(task))
-            else:
-                back.append(task)
-        self._take_back(back)
+            if begun and not self._retried(held[0]):
+                # Not given to another daemon: it may have had effects before this one died.
+                actions.append(self._lost(held.popleft()))
+        actions += [self._lost(task) for task in held if task.everywhere]
+        self._take_back([task for task in held if not task.everywhere])
         actions += self._assign(now)
         return actions
 
@@ -246,29 +243,27 @@ class Scheduler:
         held, last = at.held, at.recalling
         at.recalling = 0
         self._recalls -= 1
-        crowded = len(held) > 1
-        kept = [task for task in held if not begun < task.seq <= last]
         back = [task for task in held if begun < task.seq <= last]
-        held.clear()
-        held.extend(kept)
-        if crowded and len(held) < 2:
-            self._crowded -= 1
-        if back and not kept:
+        for _ in back:
+            held.pop()
+        if back and not held:
             # It had finished all that it began: the first of these was counted as begun.
             self.queued_bytes += back[0].size
             self._idle[daemon] = at
+        if len(held) > 1:
+            self._crowded[daemon] = at
         self._take_back(back)
         return self._assign(now)
 
     def ticked(self, now: float) -> Sequence[Action]:
         """Time has passed: take back what waits behind a task that takes longer than expected."""
-        if not self._crowded:
+        if not self.tick_needed():
             return ()
-        return [
-            self._recall(at)
-            for at in self._daemons.values()
-            if at.may_give_back() and now - at.since > at.window.patience()
-        ]
+        overrun = [at for at in self._crowded.values() if now - at.since > at.window.patience()]
+        actions = [self._recall(at) for at in overrun if not at.recalling]
+        if self._idle and not self._queue:
+            actions += self._relieve(now)
+        return actions
 
     # Questions
 
@@ -278,7 +273,7 @@ class Scheduler:
 
     def tick_needed(self) -> bool:
         """Whether `ticked` should be called again within `STALL` seconds."""
-        return self._crowded > 0
+        return bool(self._crowded) and len(self._daemons) > 1
 
     def is_executing(self, task: Task) -> bool:
         """Whether the task is, as far as the host can know, in evaluation."""
@@ -289,7 +284,7 @@ class Scheduler:
         tasks = [task for at in self._daemons.values() for task in at.held]
         tasks += (task for task in self._queue if task.state == WAITING)
         for barrier in self._barriers:
-            tasks += (task for task in (*barrier.tasks, *barrier.behind) if task.state == WAITING)
+            tasks += (task for task in (*barrier.copies, *barrier.behind) if task.state == WAITING)
         return tasks
 
     def counts(self) -> Counts:
@@ -310,32 +305,34 @@ class Scheduler:
         idle, queue = self._idle, self._queue
         while True:
             while idle and queue:
-                tasks = self._take(1)
-                if not tasks:
-                    break
-                self._give(next(reversed(idle.values())), tasks, now, actions)
-            if queue or not self._barriers or not self._pass_barrier(now, actions):
+                if tasks := self._take(1):
+                    self._give(next(reversed(idle.values())), tasks, now, actions)
+            if not self._barriers:
+                break
+            while queue and queue[0].state != WAITING:
+                queue.popleft()
+            if queue or not self._pass_barrier(now, actions):
                 break
             queue = self._queue
-        if idle and self._crowded and not queue:
-            actions += self._relieved()
+        # Not at every event, as there may be a thousand crowded ones; `ticked` comes soon.
+        if idle and self._crowded and not queue and now - self._relieved >= STALL:
+            actions += self._relieve(now)
         return actions
 
     def _refill(self, at: _Daemon, now: float) -> Sequence[Action]:
         """Give a daemon that has just answered its next tasks."""
         if not self._queue:
             return self._assign(now) if self._barriers or (self._crowded and self._idle) else ()
-        held = len(at.held)
-        size = at.window.size
-        if at.recalling or 2 * held > size:
+        held, size = at.held, at.window.size
+        if held and (2 * len(held) > size or at.recalling or held[-1].everywhere):
             return ()
         # Its share, so that none is left idle for what others hold.
         share = -(-len(self._queue) // len(self._daemons))
-        tasks = self._take(min(size - held, max(share, 1)))
+        tasks = self._take(min(size - len(held), share))
         actions: list[Action] = []
         if tasks:
             self._give(at, tasks, now, actions)
-        if not self._queue and self._barriers:
+        if self._barriers:
             actions += self._assign(now)
         return actions
 
@@ -351,8 +348,7 @@ class Scheduler:
 
     def _give(self, at: _Daemon, tasks: list[Task], now: float, actions: list[Action]) -> None:
         held = at.held
-        before = len(held)
-        if not before:
+        if not held:
             del self._idle[at.daemon]
             at.since = now
             self.queued_bytes -= tasks[0].size
@@ -362,67 +358,78 @@ class Scheduler:
             task.daemon = at.daemon
             task.state = HELD
         held.extend(tasks)
-        if before < 2 <= len(held):
-            self._crowded += 1
+        if len(held) > 1 and not tasks[0].everywhere:
+            self._crowded[at.daemon] = at
         actions.append(Send(at.daemon, tasks))
 
-    def _relieved(self) -> list[Recall]:
-        """A daemon is idle and the queue empty: take back what another one holds too much of."""
-        return [
-            self._recall(at)
-            for at in self._daemons.values()
-            if at.may_give_back() and (len(at.held) - 1) * at.window.expected > STALL
-        ]
+    def _relieve(self, now: float) -> list[Recall]:
+        """Daemons are idle and nothing waits: take back what as many others hold too much of."""
+        self._relieved = now
+        wanted = max(0, len(self._idle) - self._recalls)
+        overfull = (
+            at for at in self._crowded.values() if not at.recalling and (len(at.held) - 1) * at.window.expected > STALL
+        )
+        return [self._recall(at) for at in list(itertools.islice(overfull, wanted))]
 
     def _recall(self, at: _Daemon) -> Recall:
         at.recalling = at.held[-1].seq
         at.window.recalled()
+        del self._crowded[at.daemon]
         self._recalls += 1
         return Recall(at.daemon, at.recalling)
 
     def _take_back(self, tasks: list[Task]) -> None:
-        for task in reversed(tasks):
+        """To the head of the queue, in order of arrival."""
+        queue = self._queue
+        back = []
+        for task in tasks:
             if task.cancelled:
                 self.queued_bytes -= task.size
                 self._over(task)
             else:
                 task.state = WAITING
-                self._queue.appendleft(task)
+                back.append(task)
+        if back:
+            last = max(task.number for task in back)
+            while queue and queue[0].number < last:
+                back.append(queue.popleft())  # given back by another daemon
+            back.sort(key=_number, reverse=True)
+            queue.extendleft(back)
 
     def _pass_barrier(self, now: float, actions: list[Action]) -> bool:
         """The queue before the first barrier is empty: go on behind it, if that can be."""
         barrier = self._barriers[0]
-        if not barrier.given:
-            copies = [task for task in barrier.tasks if task.state == WAITING]
-            if copies:
-                # What could still come back to the queue belongs before the barrier.
-                if len(self._daemons) < barrier.minimum or self._crowded or self._recalls:
-                    return False
-                self._give_copies(copies, now, actions)
+        if not barrier.given and not barrier.is_over():
+            # What could still come back to the queue belongs before the barrier.
+            if len(self._daemons) < barrier.minimum or self._crowded or self._recalls:
+                return False
             barrier.given = True
-        if any(task.state != OVER for task in barrier.tasks):
+            self._give_copies([task for task in barrier.copies if task.state == WAITING], now, actions)
+        if not barrier.is_over():
             return False
         self._barriers.popleft()
         self._queue = barrier.behind
         return True
 
     def _give_copies(self, copies: list[Task], now: float, actions: list[Action]) -> None:
-        self._setups.append(copies[0])
+        setup = copies[0].count, copies[0].body, copies[0].blob
+        self._setups.append(setup)
+        remaining = iter(copies)
         for at in self._daemons.values():
-            self._give(at, [copies.pop(0) if copies else self._hidden(self._setups[-1])], now, actions)
+            self._give(at, [next(remaining, None) or self._hidden(*setup)], now, actions)
         # Of daemons that have left since.
-        actions += [self._lost(task) for task in copies]
+        actions += [self._lost(task) for task in remaining]
 
-    def _hidden(self, setup: Task) -> Task:
+    def _hidden(self, count: int, body: Body, blob: Blob | None) -> Task:
         """A copy that nobody waits for."""
-        task = Task(setup.count, setup.body, 0, blob=setup.blob)
+        task = Task(count, body, 0, blob=blob)
         task.everywhere = True
         self._queued(task)
         return task
 
     def _queued(self, task: Task) -> None:
         task.state = WAITING
-        self._arrived += 1
+        task.number = self._arrived = self._arrived + 1
         self.queued_bytes += task.size
         if self.queued_bytes > self.peak_bytes:
             self.peak_bytes = self.queued_bytes
@@ -440,6 +447,7 @@ class Scheduler:
 
     def _over(self, task: Task) -> None:
         task.state = OVER
+        task.body, task.blob = b"", None  # who keeps the future need not keep these
         self._completed += 1
 
 
@@ -457,18 +465,24 @@ class _Daemon:
         self.recalling = 0  # the last task asked back, 0 when none is
         self.completed = 0
 
-    def may_give_back(self) -> bool:
-        """Whether it holds tasks that another daemon could run: copies of an `everywhere` are its own."""
-        return len(self.held) > 1 and not self.recalling and not self.held[1].everywhere
-
 
 class _Barrier:
     """An `everywhere`: its copies, and what waits behind it."""
 
-    __slots__ = ("behind", "given", "minimum", "tasks")
+    __slots__ = ("behind", "copies", "given", "minimum")
 
-    def __init__(self, tasks: list[Task], minimum: int) -> None:
-        self.tasks = tasks
+    def __init__(self, copies: list[Task], minimum: int) -> None:
+        self.copies = copies  # but for some that are over
         self.minimum = minimum
         self.behind: deque[Task] = deque()
         self.given = False
+
+    def is_over(self) -> bool:
+        """Whether every copy is finished, lost or cancelled."""
+        copies = self.copies
+        while copies and copies[-1].state == OVER:
+            copies.pop()
+        return not copies
+
+
+_number = attrgetter("number")

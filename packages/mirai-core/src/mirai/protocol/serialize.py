@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import functools
 import io
-import pickle
 import sys
-from typing import TYPE_CHECKING, Any
 
 from mirai.protocol.wire import split_buffers, with_buffers
 
+try:
+    import _pickle as pickle  # half of the import of `pickle` is for the pickler in Python, which nobody uses
+except ImportError:
+    import pickle  # type: ignore[no-redef]
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     from mirai.errors import SerializationError
     from mirai.protocol.wire import Body, Buffer
@@ -96,9 +100,7 @@ def dumps_arguments(
         raise blame(_parts(args, kwargs, extras), error) from error
 
 
-def _parts(
-    args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None
-) -> list[tuple[str, Any]]:
+def _parts(args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     """The values of a call, named as a user would."""
     parts = [(f"argument {i}", value) for i, value in enumerate(args)]
     parts += [(f"argument {name!r}", value) for name, value in kwargs.items()]
@@ -161,7 +163,7 @@ def _picklers() -> tuple[type[Any], type[Any]]:
     return cloudpickle.Pickler, TaskPickler
 
 
-class _Main(dict[str, Any]):
+class _Main(dict):  # type: ignore[type-arg]  # which would need typing here
     """Stands for the `__main__` of whoever loads it."""
 
     def __reduce__(self) -> tuple[Any, ...]:

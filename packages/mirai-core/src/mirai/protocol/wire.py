@@ -17,10 +17,10 @@ each starting at a multiple of 64.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from mirai.protocol.messages import Kind
 
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import TypeAlias

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from enum import IntFlag
-from typing import Any
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Cleanup(IntFlag):

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import _thread
 import os
-import pickle
 import signal
 import sys
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any
 
 from mirai.protocol import serialize
 from mirai.protocol.command import LAUNCH_VARIABLE
@@ -23,12 +21,14 @@ from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
 from mirai.runtime import cleanup
 from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
-from mirai.transport.base import dial
+from mirai.transport.schemes import dial
 from mirai.transport.urls import remove_local
 
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     import socket
     from types import FrameType
+    from typing import Any
 
     from mirai.protocol.wire import Buffer, Frame
 
@@ -197,7 +197,7 @@ class Daemon:
         elif kind == Kind.FORGET:
             self._evaluator.forget(aux)
         elif kind == Kind.SETUP:
-            self._set_up(pickle.loads(body))
+            self._set_up(serialize.loads(0, body))
         elif kind == Kind.REFUSED:
             raise Refused(bytes(body).decode())
         else:

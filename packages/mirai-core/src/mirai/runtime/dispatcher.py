@@ -23,7 +23,7 @@ from mirai.runtime import lead
 from mirai.runtime.channel import Channel
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.once import Once
-from mirai.transport.base import listen
+from mirai.transport.schemes import listen
 from mirai.transport.urls import local_url, remove_local
 
 if TYPE_CHECKING:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirai.protocol import serialize
 from mirai.protocol.messages import Status
 from mirai.protocol.seeds import stream
 from mirai.runtime import cleanup
 
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     import ast
     from collections.abc import Callable, Mapping
     from traceback import FrameSummary
     from types import CodeType, TracebackType
+    from typing import Any
 
     from mirai.protocol.serialize import Serialized
     from mirai.protocol.wire import Buffer
@@ -39,14 +40,22 @@ class Leave(BaseException):
     """Raised in a task whose daemon must leave."""
 
 
-class Failure(NamedTuple):
-    """What a task raised, as plain values: a daemon need not import what the host makes of it."""
+class Failure:
+    """What a task raised, in plain values: a daemon need not import what the host makes of it."""
 
-    message: str
-    condition_class: tuple[str, ...]
-    stack_trace: list[FrameSummary]
-    remote_traceback: str
-    original: Serialized | None  # the exception itself, where it can be pickled
+    def __init__(
+        self,
+        message: str,
+        condition_class: tuple[str, ...],
+        stack_trace: list[FrameSummary],
+        remote_traceback: str,
+        original: Serialized | None,
+    ) -> None:
+        self.message = message
+        self.condition_class = condition_class
+        self.stack_trace = stack_trace
+        self.remote_traceback = remote_traceback
+        self.original = original  # the exception itself, where it can be pickled
 
 
 class Evaluator:
@@ -86,14 +95,14 @@ class Evaluator:
         except KeyboardInterrupt:
             return Status.INTERRUPTED, NOTHING
         except BaseException as error:
-            return Status.ERROR, serialize.dumps(tuple(describe(error)))
+            return Status.ERROR, serialize.dumps(vars(describe(error)))
         finally:
             evaluating -= 1
             mapping = False
         try:
             return Status.VALUE, serialize.dumps(value)
         except BaseException as error:
-            return Status.ERROR, serialize.dumps(tuple(_unserializable(value, error)))
+            return Status.ERROR, serialize.dumps(vars(_unserializable(value, error)))
 
     def _call(self, count: int, blob: int, body: Buffer, everywhere: bool) -> Any:
         global mapping
@@ -245,7 +254,9 @@ def _unserializable(value: Any, error: BaseException) -> Failure:
         f"the result (a {type(value).__qualname__}) cannot be serialized: {type(error).__name__}: {_text(error)}; "
         "return something that can, or register a serializer for it (serial_config)"
     )
-    return describe(error)._replace(message=message, original=None)
+    failure = describe(error)
+    failure.message, failure.original = message, None
+    return failure
 
 
 def _text(error: BaseException) -> str:

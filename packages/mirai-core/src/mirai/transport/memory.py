@@ -8,7 +8,7 @@ import socket
 import threading
 
 from mirai.transport.backlog import Backlog
-from mirai.transport.base import failure
+from mirai.transport.schemes import failure
 
 _listeners: dict[str, MemoryListener] = {}
 _lock = threading.Lock()

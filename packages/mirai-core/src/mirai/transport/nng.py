@@ -27,14 +27,14 @@ import pynng.nng
 from pynng import ffi, lib
 
 from mirai.transport.backlog import Backlog
-from mirai.transport.base import failure
+from mirai.transport.schemes import failure
 from mirai.transport.urls import Address, parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CHUNK = 2**16  # bytes that a thread carries at a time
-_LINGER = 1.0  # seconds that the interpreter's exit leaves peers to take what was sent
+_LINGER = 1.0  # seconds that a peer has, at our exit or while it goes on sending, to take what we sent
 _PAUSE = 0.1  # seconds from a failed accept to the next, as in NNG's own listeners
 
 _TCP_OPTIONS = (b"tcp-nodelay", b"tcp-keepalive")  # both are off by default on streams
@@ -224,12 +224,17 @@ class _Bridge:
             return 0  # our side left, and did not read everything before
 
     def _receive(self) -> None:
+        deadline = None
         with contextlib.suppress(OSError):
             while count := self._in.carry(0, _CHUNK):
-                # Once our side left, what comes is dropped, not left there: if both sides left so, with something
-                # yet to send, each would wait for the other to take it.
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                try:
                     self.near.sendall(self._in.buffer[:count])
+                except OSError:
+                    # Our side left. What comes is dropped while the peer takes the rest of ours: if it left too,
+                    # each would wait for the other. One that only sends must learn that nobody listens.
+                    deadline = deadline or time.monotonic() + _LINGER
+                    if time.monotonic() > deadline:
+                        self.cut()
         with contextlib.suppress(OSError):
             self.near.shutdown(socket.SHUT_WR)
 

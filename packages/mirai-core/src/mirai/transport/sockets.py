@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 
-from mirai.transport.base import failure
+from mirai.transport.schemes import failure
 from mirai.transport.urls import Address, parse
 
 HAVE_UNIX = hasattr(socket, "AF_UNIX")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import NamedTuple
+from collections import namedtuple
 
 SCHEMES = ("ipc", "abstract", "tcp", "memory")
 
@@ -15,15 +15,13 @@ LONGEST_PATH = 107 if sys.platform == "linux" else 103
 _DIRECTORY = "mirai-"
 
 
-class Address(NamedTuple):
+class Address(namedtuple("Address", ("scheme", "place", "port"), defaults=(None,))):  # typing takes 4 ms
     """A URL, taken apart: `place` is a path (ipc), a name (abstract, memory) or a host (tcp).
 
     `str()` of it is the URL.
     """
 
-    scheme: str
-    place: str
-    port: int | None = None
+    __slots__ = ()
 
     def __str__(self) -> str:
         if self.port is None:

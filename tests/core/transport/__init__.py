@@ -1,0 +1,1 @@
+"""Each transport, and what all of them promise."""

@@ -1,0 +1,135 @@
+"""What carries connections: each transport there is, and the two that speak the same bytes in pairs."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mirai.transport import memory, nng, sockets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mirai.transport.base import Listener, Transport
+
+DEADLINE = 20  # seconds; a test that waits for longer fails
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A scheme, and whose code stands at either end."""
+
+    scheme: str
+    listening: Transport
+    dialling: Transport
+
+    def address(self) -> str:
+        """A new one, not in use."""
+        if self.scheme == "tcp":
+            return "tcp://127.0.0.1:0"
+        name = f"{os.getpid()}-{next(_numbers)}"
+        return f"{self.scheme}://{tempfile.gettempdir() + '/' if self.scheme == 'ipc' else ''}{name}"
+
+    def listen(self) -> Listener:
+        return self.listening.listen(self.address())
+
+    def dial(self, url: str) -> socket.socket:
+        connection = self.dialling.dial(url, DEADLINE)
+        connection.settimeout(DEADLINE)
+        return connection
+
+
+CARRIERS = {
+    "memory": Carrier("memory", memory, memory),
+    "ipc": Carrier("ipc", sockets, sockets),
+    "abstract": Carrier("abstract", sockets, sockets),
+    "tcp": Carrier("tcp", sockets, sockets),
+    "nng ipc": Carrier("ipc", nng, nng),
+    "nng tcp": Carrier("tcp", nng, nng),
+    "ipc to nng": Carrier("ipc", nng, sockets),
+    "ipc from nng": Carrier("ipc", sockets, nng),
+    "tcp to nng": Carrier("tcp", nng, sockets),
+    "tcp from nng": Carrier("tcp", sockets, nng),
+}
+
+
+@pytest.fixture(params=CARRIERS)
+def carrier(request: pytest.FixtureRequest) -> Carrier:
+    return CARRIERS[request.param]
+
+
+@pytest.fixture
+def listener(carrier: Carrier) -> Iterator[Listener]:
+    listener = carrier.listen()
+    yield listener
+    listener.close()
+
+
+@pytest.fixture
+def ends(carrier: Carrier, listener: Listener) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection: of the one who dialled, and of the one who accepted."""
+    with carrier.dial(listener.url) as near, accept(listener) as far:
+        yield near, far
+
+
+def run(script: str) -> None:
+    """Run a script in a process of its own, which must end well, soon, and without a word."""
+    command = [sys.executable, "-c", script]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEADLINE)
+
+    assert (ran.returncode, ran.stdout) == (0, "")
+
+
+@contextlib.contextmanager
+def silent_url() -> Iterator[str]:
+    """An address that neither accepts nor refuses: of a listener whose backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            connection = stack.enter_context(socket.socket())
+            connection.setblocking(False)
+            connection.connect_ex(listener.getsockname())
+        yield f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def is_readable(thing: Listener | socket.socket, timeout: float = DEADLINE) -> bool:
+    return bool(select.select([thing], [], [], timeout)[0])
+
+
+def accept(listener: Listener) -> socket.socket:
+    assert is_readable(listener), f"no connection arrived at {listener.url}"
+    connection = listener.accept()
+    assert connection is not None
+    connection.settimeout(DEADLINE)
+    return connection
+
+
+def receive(connection: socket.socket, size: int) -> bytes:
+    """Receive exactly so many bytes, fewer only at the end."""
+    received = bytearray()
+    while len(received) < size and (part := connection.recv(size - len(received))):
+        received += part
+    return bytes(received)
+
+
+def receive_rest(connection: socket.socket) -> bytes:
+    """Receive to the end, which may also be that the peer left without reading everything."""
+    received = bytearray()
+    try:
+        while part := connection.recv(2**16):
+            received += part
+    except ConnectionResetError:
+        pass
+    return bytes(received)
