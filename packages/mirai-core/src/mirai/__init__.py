@@ -24,6 +24,11 @@ if TYPE_CHECKING:
         status,
         with_daemons,
     )
+    from mirai.api.executor import (
+        MiraiExecutor,
+        make_cluster,
+        stop_cluster,
+    )
     from mirai.api.future import (
         UNRESOLVED,
         Mirai,
@@ -85,6 +90,7 @@ __all__ = [
     "Info",
     "Mirai",
     "MiraiError",
+    "MiraiExecutor",
     "MiraiInterrupt",
     "MiraiMap",
     "NoDaemonsError",
@@ -108,6 +114,7 @@ __all__ = [
     "launcher",
     "local_daemons",
     "local_url",
+    "make_cluster",
     "mirai",
     "mirai_map",
     "nextstream",
@@ -115,6 +122,7 @@ __all__ = [
     "race_mirai",
     "require_daemons",
     "status",
+    "stop_cluster",
     "stop_mirai",
     "try_mirai",
     "unresolved",
@@ -126,6 +134,7 @@ _HOMES = {
         "Daemons Info Status daemons daemons_set info "
         "local_daemons nextstream on_daemon require_daemons status with_daemons"
     ),
+    "mirai.api.executor": "MiraiExecutor make_cluster stop_cluster",
     "mirai.api.future": "UNRESOLVED Mirai",
     "mirai.api.launching": "daemon launch_local",
     "mirai.api.mapping": "MiraiMap mirai_map",

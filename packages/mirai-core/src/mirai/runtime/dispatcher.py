@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mirai.errors import ConnectionReset, DaemonStartError, ErrorValue
+from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.handshake import LARGEST_HELLO, Hello, refusal
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Recall, Scheduler, Send
@@ -136,6 +136,7 @@ class Dispatcher:
         self._memory = memory
         self._kill_after = kill_after
         self._waiting_for_room: list[Once] = []
+        self._waiting_for_quiet: list[Once] = []
         self._stacks: dict[tuple[int, int], _Stack] = {}  # asked for, by daemon and task
         self._calling = threading.local()
         self._closed = False
@@ -212,6 +213,24 @@ class Dispatcher:
             if self.has_room():
                 return
             self._lead.wait(once)
+
+    def wait_until_quiet(self) -> None:
+        """Wait until no task is queued or in evaluation."""
+        while not self._closed and not self._is_quiet():
+            once = Once()
+            self._waiting_for_quiet.append(once)
+            if not self._closed and not self._is_quiet():
+                self._lead.wait(once)
+
+    def _is_quiet(self) -> bool:
+        counts = self.scheduler.counts()
+        return not counts.awaiting and not counts.executing
+
+    def cancel_waiting(self) -> None:
+        """Cancel every task that is not in evaluation."""
+        with self._lock:
+            tasks = [task for task in self.scheduler.unfinished() if not self.scheduler.is_executing(task)]
+        self.cancel([task for task in tasks if task.future is not None], Canceled())
 
     def stack(self, task: Task, timeout: float) -> str:
         """Where a task is now; empty where it is not in evaluation."""
@@ -590,6 +609,9 @@ class Dispatcher:
         if self._waiting_for_room and (self._closed or self.has_room()):
             while self._waiting_for_room:
                 self._waiting_for_room.pop().happen()
+        if self._waiting_for_quiet and (self._closed or self._is_quiet()):
+            while self._waiting_for_quiet:
+                self._waiting_for_quiet.pop().happen()
         if not self._resolved or getattr(self._calling, "now", False):
             return  # a callback resolved another future: not deeper and deeper, but after it
         self._calling.now = True

@@ -88,6 +88,11 @@ def require(name: str | None) -> Profile:
     return profile
 
 
+def is_set(profile: Profile) -> bool:
+    """Whether it was not reset, nor another one set under its name."""
+    return _profiles.get(profile.name) is profile
+
+
 def put(profile: Profile) -> None:
     """It can be found from now on."""
     _profiles[profile.name] = profile

@@ -110,6 +110,12 @@ class Sync:
     def wait_for_room(self) -> None:
         """Nothing is ever queued."""
 
+    def wait_until_quiet(self) -> None:
+        """Nothing is ever in hand when somebody asks."""
+
+    def cancel_waiting(self) -> None:
+        """Nothing ever waits."""
+
     def stack(self, task: Task, timeout: float) -> str:
         """Who asks is not in the task."""
         return ""
