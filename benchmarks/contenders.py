@@ -1,4 +1,4 @@
-"""The peers, each made ready with 2 workers, and what they share: tasks that do nothing."""
+"""The peers, each made ready with 2 workers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from tasks import nothing
+
 import mirai
 
 if TYPE_CHECKING:
@@ -16,11 +18,6 @@ if TYPE_CHECKING:
     from multiprocessing.pool import Pool
 
 WORKERS = 2
-
-
-def nothing(x: int) -> int:
-    """The task."""
-    return x
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def executor() -> Iterator[ProcessPoolExecutor]:
 
 @contextmanager
 def pool() -> Iterator[Pool]:
-    """multiprocessing's."""
+    """Multiprocessing's."""
     with multiprocessing.Pool(WORKERS) as workers:
         workers.map(nothing, range(100))
         yield workers

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import contenders as c
 import harness
+from tasks import nothing
 
 import mirai
 
@@ -46,24 +47,24 @@ def _times(trip: Callable[[int], int]) -> list[float]:
 
 def ours(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
     with c.ours():
-        yield figure(lambda i: mirai.mirai(c.nothing, i).result())
+        yield figure(lambda i: mirai.mirai(nothing, i).result())
 
 
 def executor(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
     with c.executor() as pool:
-        yield figure(lambda i: pool.submit(c.nothing, i).result())
+        yield figure(lambda i: pool.submit(nothing, i).result())
 
 
 def pool(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
     with c.pool() as workers:
-        yield figure(lambda i: workers.apply_async(c.nothing, (i,)).get())
+        yield figure(lambda i: workers.apply_async(nothing, (i,)).get())
 
 
 def floor() -> Iterator[Callable[[], float]]:
     with c.ping_pong() as sock:
 
         def trip(i: int) -> int:
-            sock.sendall(pickle.dumps((c.nothing, (i,)), 5))
+            sock.sendall(pickle.dumps((nothing, (i,)), 5))
             value: int = pickle.loads(sock.recv(65536))
             return value
 
@@ -72,7 +73,7 @@ def floor() -> Iterator[Callable[[], float]]:
 
 def ours_awaited() -> Iterator[Callable[[], float]]:
     async def trip(i: int) -> int:
-        value: int = await mirai.mirai(c.nothing, i)
+        value: int = await mirai.mirai(nothing, i)
         return value
 
     with c.ours():
@@ -83,7 +84,7 @@ def executor_awaited() -> Iterator[Callable[[], float]]:
     with c.executor() as pool:
 
         async def trip(i: int) -> int:
-            return await asyncio.get_running_loop().run_in_executor(pool, c.nothing, i)
+            return await asyncio.get_running_loop().run_in_executor(pool, nothing, i)
 
         yield lambda: asyncio.run(_awaited(trip))
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import contenders as c
 import harness
+from tasks import nothing
 
 import mirai
 
@@ -17,7 +18,7 @@ TASKS = 20_000
 
 
 def local(x: int) -> int:
-    """As `contenders.nothing`, but of `__main__`, so that it goes by value."""
+    """As `tasks.nothing`, but of `__main__`, so that it goes by value."""
     return x
 
 
@@ -36,7 +37,7 @@ def rate(run: Callable[[], list[int]]) -> Callable[[], float]:
 
 def mirai_one_by_one() -> Iterator[Callable[[], float]]:
     with c.ours():
-        yield rate(lambda: [m.result() for m in [mirai.mirai(c.nothing, i) for i in range(TASKS)]])
+        yield rate(lambda: [m.result() for m in [mirai.mirai(nothing, i) for i in range(TASKS)]])
 
 
 def mirai_of_main() -> Iterator[Callable[[], float]]:
@@ -46,27 +47,27 @@ def mirai_of_main() -> Iterator[Callable[[], float]]:
 
 def executor_one_by_one() -> Iterator[Callable[[], float]]:
     with c.executor() as pool:
-        yield rate(lambda: [f.result() for f in [pool.submit(c.nothing, i) for i in range(TASKS)]])
+        yield rate(lambda: [f.result() for f in [pool.submit(nothing, i) for i in range(TASKS)]])
 
 
 def pool_one_by_one() -> Iterator[Callable[[], float]]:
     with c.pool() as pool:
-        yield rate(lambda: [r.get() for r in [pool.apply_async(c.nothing, (i,)) for i in range(TASKS)]])
+        yield rate(lambda: [r.get() for r in [pool.apply_async(nothing, (i,)) for i in range(TASKS)]])
 
 
 def mirai_map() -> Iterator[Callable[[], float]]:
     with c.ours():
-        yield rate(lambda: mirai.mirai_map(range(TASKS), c.nothing).collect())
+        yield rate(lambda: mirai.mirai_map(range(TASKS), nothing).collect())
 
 
 def executor_map() -> Iterator[Callable[[], float]]:
     with c.executor() as pool:
-        yield rate(lambda: list(pool.map(c.nothing, range(TASKS))))
+        yield rate(lambda: list(pool.map(nothing, range(TASKS))))
 
 
 def pool_map() -> Iterator[Callable[[], float]]:
     with c.pool() as pool:
-        yield rate(lambda: pool.map(c.nothing, range(TASKS), chunksize=1))
+        yield rate(lambda: pool.map(nothing, range(TASKS), chunksize=1))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mirai.api.daemons import (
         Daemons,
-        Info,
-        Status,
         daemons,
         daemons_set,
-        info,
         local_daemons,
         nextstream,
         on_daemon,
         require_daemons,
-        status,
         with_daemons,
     )
     from mirai.api.executor import (
@@ -40,6 +36,12 @@ if TYPE_CHECKING:
     from mirai.api.mapping import (
         MiraiMap,
         mirai_map,
+    )
+    from mirai.api.status import (
+        Info,
+        Status,
+        info,
+        status,
     )
     from mirai.api.submit import (
         everywhere,
@@ -130,10 +132,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "mirai.api.daemons": (
-        "Daemons Info Status daemons daemons_set info "
-        "local_daemons nextstream on_daemon require_daemons status with_daemons"
-    ),
+    "mirai.api.daemons": "Daemons daemons daemons_set local_daemons nextstream on_daemon require_daemons with_daemons",
+    "mirai.api.status": "Info Status info status",
     "mirai.api.executor": "MiraiExecutor make_cluster stop_cluster",
     "mirai.api.future": "UNRESOLVED Mirai",
     "mirai.api.launching": "daemon launch_local",
