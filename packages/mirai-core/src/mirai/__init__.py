@@ -60,6 +60,13 @@ if TYPE_CHECKING:
         stop_mirai,
         unresolved,
     )
+    from mirai.config.error import (
+        ConfigError,
+    )
+    from mirai.config.profiles import (
+        profiles,
+        read_profiles,
+    )
     from mirai.errors import (
         Canceled,
         Closed,
@@ -85,6 +92,7 @@ __all__ = [
     "UNRESOLVED",
     "Canceled",
     "Closed",
+    "ConfigError",
     "ConnectionReset",
     "DaemonStartError",
     "Daemons",
@@ -121,7 +129,9 @@ __all__ = [
     "mirai_map",
     "nextstream",
     "on_daemon",
+    "profiles",
     "race_mirai",
+    "read_profiles",
     "require_daemons",
     "status",
     "stop_cluster",
@@ -143,6 +153,8 @@ _HOMES = {
         "call_mirai collect_mirai is_error_value is_mirai is_mirai_error "
         "is_mirai_interrupt is_mirai_map race_mirai stop_mirai unresolved"
     ),
+    "mirai.config.error": "ConfigError",
+    "mirai.config.profiles": "profiles read_profiles",
     "mirai.plugins": "launcher",
     "mirai.transport.urls": "host_url local_url",
 }

@@ -205,16 +205,19 @@ class _Bridge:
                     self.near.shutdown(socket.SHUT_RDWR)
 
     def _send(self) -> None:
+        peer_left = False
         while count := self._take():
             sent = 0
             try:
                 while sent < count:
                     sent += self._out.carry(sent, count)
             except OSError:
-                # The peer left. Our side cannot send any more, but may read what came before.
+                # Our side cannot send any more. What it sent is taken all the same, or it would not notice.
+                peer_left = True
                 with contextlib.suppress(OSError):
                     self.near.shutdown(socket.SHUT_RD)
-                self._receiver.join()
+        if peer_left:
+            self._receiver.join()  # our side may still read what came before
         self._free()
 
     def _take(self) -> int:

@@ -1,0 +1,1 @@
+"""YAML profiles: found, read, checked, and set."""

@@ -1,0 +1,60 @@
+"""Tasks for daemons: to be imported there too, so without what a test module brings along."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+
+def double(x):
+    return 2 * x
+
+
+def pid():
+    return os.getpid()
+
+
+def begin(started: Path):
+    """Say that it has begun, and go on for longer than any test."""
+    started.touch()
+    time.sleep(300)
+
+
+def begin_and_wait(started: Path, released: Path):
+    """Say that it has begun, and end when it is told to."""
+    started.touch()
+    while not released.exists():
+        time.sleep(0.002)
+    return "released"
+
+
+def ignore_interrupts(started: Path, released: Path):
+    """As `begin_and_wait`, whatever interrupts it."""
+    while True:
+        try:
+            return begin_and_wait(started, released)
+        except BaseException:
+            (started.parent / "interrupted").touch()
+
+
+def kill_daemon(number: int):
+    os.kill(os.getpid(), number)
+    time.sleep(300)
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise RuntimeError("not this one")
+
+
+class Picky(Exception):
+    """Takes other arguments than it keeps: pickle cannot make it again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+class Unprintable(Exception):
+    def __str__(self):
+        raise ValueError("no words")
