@@ -131,7 +131,7 @@ def daemons(
     name = profiles.current.get() if compute is None else compute
     profiles.remove(name, tell_persistent=n is None)
     if sync:
-        profiles.put(Profile(name, Sync(checked.cleanup), seed=seed))
+        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None), seed=seed))
         return Daemons(name, 0)
     if not count and url is None:
         return Daemons(name, 0)

@@ -350,9 +350,19 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
         return error, error
     if status == Status.VALUE:
         return value, None
-    pickled = value.pop("original")
-    original = serialize.loads(pickled[0], serialize.joined(pickled[1])) if pickled else None
-    error = MiraiError(**value, original=original)
-    raised: BaseException = error if original is None else original
+    value["original"] = _original(value["original"])
+    error = MiraiError(**value)
+    raised = error if error.original is None else error.original
     raised.__cause__ = RemoteTraceback(error.remote_traceback)
     return error, raised
+
+
+def _original(pickled: serialize.Serialized | None) -> BaseException | None:
+    """The exception itself; None where it cannot be made here, as its class is only on the daemon."""
+    if pickled is None:
+        return None
+    try:
+        error: BaseException = serialize.loads(pickled[0], serialize.joined(pickled[1]))
+        return error
+    except Exception:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.dependencies import dependencies, submit_after
@@ -60,7 +61,7 @@ def mirai(
     if Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values())):
         return submit_after(dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry)
     extras = extras_of(profile, _globals)
-    blob = functions.blob(task)
+    blob = functions.blob(task) if type(task) is FunctionType else None
     count, body = dumps_call(task, args, kwargs, extras) if blob is None else dumps_arguments(args, kwargs, extras)
     job = Task(count, body, body_size(body) if count else len(body), blob=blob)
     future = prepare(job, profile, _timeout, _retry)

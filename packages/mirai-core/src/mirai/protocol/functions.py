@@ -28,9 +28,9 @@ class Functions:
         # By the identity of the code, as a lambda in a loop is another function each time round.
         self._kept: dict[int, tuple[_Snapshot, Blob]] = {}
 
-    def blob(self, task: Any) -> Blob | None:
+    def blob(self, task: FunctionType) -> Blob | None:
         """What to send for `task`; None where it has to be serialized with its arguments."""
-        if type(task) is not FunctionType or not _goes_by_value(task):
+        if not _goes_by_value(task):
             return None
         kept = self._kept.get(id(task.__code__))
         if kept is not None:

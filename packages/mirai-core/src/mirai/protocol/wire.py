@@ -105,7 +105,7 @@ class Decoder:
         if self._large is not None:
             body = memoryview(self._large[5])
             return body[len(body) - self._missing :]
-        return self._view[self._filled :]
+        return self._view[self._filled :] if self._filled else self._view
 
     def received(self, n: int) -> list[Frame]:
         """Take the `n` bytes now in `space()`; return the frames that they complete, in order.

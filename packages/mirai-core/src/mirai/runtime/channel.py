@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import selectors
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mirai.protocol.wire import Decoder
+from mirai.runtime.poller import READ, WRITE
 
 if TYPE_CHECKING:
     import socket
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Buffer, Frame
     from mirai.runtime.lead import Lead
 
-READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 SMALL = 16384  # bytes; below that a copy is cheaper than a buffer more
 
@@ -58,20 +57,19 @@ class Channel:
         """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""
         if self.closed:
             return
-        waiting = bool(self._unsent)
+        unsent = self._unsent
+        idle = not unsent
         small: list[Buffer] = []
         for part in parts:
             if len(part) <= SMALL:
                 small.append(part)
             else:
-                if small:
-                    self._unsent.append(b"".join(small))
-                    small = []
-                self._unsent.append(part)
+                unsent += (b"".join(small), part)
+                small = []
         if small:
-            self._unsent.append(b"".join(small))
-        if not waiting and not self._flush():
-            self._lead.modify(self._fd, self._ready, READ | WRITE)
+            unsent.append(b"".join(small))
+        if idle and not self._flush():
+            self._lead.modify(self._fd, READ | WRITE)
 
     def close(self) -> None:
         """Forget the socket, and what was not written to it."""
@@ -87,8 +85,11 @@ class Channel:
         self._sock.close()
 
     def _ready(self, events: int) -> None:
+        if events == READ:
+            self._readable()
+            return
         if events & WRITE and not self.closed and self._flush():
-            self._lead.modify(self._fd, self._ready, READ)
+            self._lead.modify(self._fd, READ)
         if events & READ:
             self._readable()
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.handshake import LARGEST_HELLO, Hello, refusal
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
-from mirai.protocol.scheduler import Cancel, Recall, Scheduler, Send
+from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import HEADER, FrameError, body_size, encode
 from mirai.runtime import lead
@@ -152,7 +152,8 @@ class Dispatcher:
     def submit(self, task: Task) -> None:
         """Queue a task; its future is settled when the answer is there."""
         with self._lock:
-            self._check_open()
+            if self._closed:
+                self._check_open()
             if self.scheduler.has_idle():
                 with self._lead.uninterrupted:
                     self._perform(self.scheduler.task_arrived(task, time.monotonic()))
@@ -521,7 +522,7 @@ class Dispatcher:
             if not process.connected:
                 self._start_error = DaemonStartError(how, stderr)
                 self._check_joined()
-            del self._processes[process.launch]
+            self._processes.pop(process.launch, None)
             process.forget()
             alone = self._ephemeral and not self._processes
         self._run_callbacks()
@@ -532,7 +533,7 @@ class Dispatcher:
 
     def _perform(self, actions: Sequence[Action], gone: Peer | None = None, how: str = "") -> None:
         for action in actions:
-            if isinstance(action, Send):
+            if type(action) is Send:
                 self._send(self.peers[action.daemon], action.tasks)
             elif isinstance(action, Cancel):
                 self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
@@ -543,7 +544,7 @@ class Dispatcher:
                     )
             elif isinstance(action, Recall):
                 self.peers[action.daemon].control.write([encode(Kind.RECALL, seq=action.seq)])
-            elif action.task.future is not None:
+            elif isinstance(action, Lost) and action.task.future is not None:
                 self._fail(action.task, _lost(gone, how))
         if not self._ticking and self.scheduler.tick_needed():
             self._ticking = True
@@ -606,6 +607,8 @@ class Dispatcher:
 
     def _run_callbacks(self) -> None:
         """After an event, without the lock: code of the user's, and threads that wait for room."""
+        if not (self._resolved or self._waiting_for_room or self._waiting_for_quiet):
+            return
         if self._waiting_for_room and (self._closed or self.has_room()):
             while self._waiting_for_room:
                 self._waiting_for_room.pop().happen()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 
 from mirai.protocol import serialize
 from mirai.protocol.messages import Status
-from mirai.protocol.seeds import stream
 from mirai.runtime import cleanup
+from mirai.runtime.seeding import seed
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Evaluator:
         """`what` is put back after each task."""
         self.armed = 0  # the task that may be interrupted now, 0 for none
         self._main = sys.modules["__main__"].__dict__
+        # C code that imports looks there, as NumPy's does: a module made by hand has none.
+        self._main.setdefault("__builtins__", builtins)
         self._blobs: dict[int, tuple[int, Buffer] | _Call] = {}
         self.baseline = cleanup.Baseline(what, self._main)
 
@@ -83,6 +86,7 @@ class Evaluator:
             BaseException: what is none of the task's doing: `Interrupted` and `Leave`.
         """
         global evaluating, mapping
+        outer = mapping  # of the task that this one is nested in, where it is evaluated at the call
         evaluating += 1
         try:
             try:
@@ -98,7 +102,7 @@ class Evaluator:
             return Status.ERROR, serialize.dumps(vars(describe(error)))
         finally:
             evaluating -= 1
-            mapping = False
+            mapping = outer
         try:
             return Status.VALUE, serialize.dumps(value)
         except BaseException as error:
@@ -217,17 +221,6 @@ def _as_function(tree: ast.Module, names: list[str], main: dict[str, Any]) -> Ca
     return FunctionType(code, main, FILENAME)
 
 
-def seed(root: int, place: int) -> None:
-    """Have random numbers begin where the `place`-th task of seed `root` begins, NumPy's too where it is loaded."""
-    import random
-
-    words = stream(root, place)
-    random.seed(sum(word << 32 * i for i, word in enumerate(words)))
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(words)
-
-
 def describe(error: BaseException) -> Failure:
     """What the host is told of `error`, whatever its class does on being printed or pickled."""
     import traceback
@@ -235,7 +228,7 @@ def describe(error: BaseException) -> Failure:
     frames = _own_frames(error.__traceback__)
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
-    except Exception as broken:
+    except BaseException as broken:
         text = f"{type(error).__name__} (its traceback cannot be printed: {type(broken).__name__})\n"
     if isinstance(error, SystemExit):
         message = f"the task called sys.exit({error.code!r}); return a value instead, its daemon serves on"
@@ -267,7 +260,7 @@ def _unserializable(value: Any, error: BaseException) -> Failure:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception as broken:
+    except BaseException as broken:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
@@ -279,5 +272,5 @@ def _pickled(error: BaseException) -> Serialized | None:
         count, body = serialize.dumps(error)
         same = type(serialize.loads(count, serialize.joined(body))) is type(error)
         return (count, body) if same else None
-    except Exception:
+    except BaseException:
         return None

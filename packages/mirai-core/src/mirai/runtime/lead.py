@@ -11,13 +11,13 @@ import _thread
 import heapq
 import itertools
 import os
-import selectors
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from mirai.runtime.interrupts import Uninterrupted
+from mirai.runtime.poller import READ, Poller
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class Lead:
     """The sockets of this process, their timers, and the turn to drive them."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poller = Poller()
         self._turn = _thread.allocate_lock()
         self._followers: deque[_thread.LockType] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
@@ -73,7 +73,7 @@ class Lead:
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self.uninterrupted = Uninterrupted(self.wake)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._drain)
+        self._poller.register(self._woken, self._drain)
         self._polled = 0.0
         self._asked = False  # somebody wants the lead that the I/O thread has
         self._io_leads = False
@@ -89,24 +89,24 @@ class Lead:
 
     # For who has sockets
 
-    def register(self, fd: int, callback: Callable[[int], None], events: int = selectors.EVENT_READ) -> None:
+    def register(self, fd: int, callback: Callable[[int], None], events: int = READ) -> None:
         """Call `callback(events)` from whichever thread leads whenever `fd` is ready."""
-        self._selector.register(fd, events, callback)
+        self._poller.register(fd, callback, events)
 
-    def modify(self, fd: int, callback: Callable[[int], None], events: int) -> None:
+    def modify(self, fd: int, events: int) -> None:
         """Wait for other events on `fd`."""
-        self._selector.modify(fd, events, callback)
+        self._poller.modify(fd, events)
 
     def unregister(self, fd: int) -> None:
         """Forget `fd`, before it is closed."""
-        self._selector.unregister(fd)
+        self._poller.unregister(fd)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback()` at `when` (of `time.monotonic`) from whichever thread leads."""
         timer = Timer(when, callback)
         first = not self._timers or when < self._timers[0][0]
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
-        if first:
+        if first and self._leader != _thread.get_ident():
             self.wake()
         return timer
 
@@ -138,7 +138,7 @@ class Lead:
     def _close_descriptors(self) -> None:
         if not self._closed:
             self._closed = True
-            self._selector.close()
+            self._poller.close()
             os.close(self._woken)
             os.close(self._waker)
 
@@ -244,8 +244,8 @@ class Lead:
         if timers:
             until = max(0.0, timers[0][0] - time.monotonic())
             timeout = until if timeout is None else min(timeout, until)
-        for key, events in self._selector.select(timeout):
-            key.data(events)
+        for callback, events in self._poller.poll(timeout):
+            callback(events)
         now = self._polled = time.monotonic()
         while timers and timers[0][0] <= now:
             timer = heapq.heappop(timers)[2]

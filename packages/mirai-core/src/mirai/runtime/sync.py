@@ -13,6 +13,7 @@ from mirai.runtime.cleanup import Cleanup
 from mirai.runtime.dispatcher import Seen
 from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
+from mirai.runtime.seeding import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,8 +30,9 @@ class Sync:
     url = None
     immediate = True
 
-    def __init__(self, what: Cleanup) -> None:
-        """`what` is put back after each task."""
+    def __init__(self, what: Cleanup, *, seeded: bool = False) -> None:
+        """`what` is put back after each task. `seeded`: tasks have random numbers of their own."""
+        self._seeded = seeded
         self._main = ModuleType("__main__")
         self._completed = 0
         self._timer: Timer | None = None  # of the task in hand
@@ -46,6 +48,7 @@ class Sync:
         if task.blob is not None:
             self._evaluator.keep(task.blob.number, task.blob.count, joined(task.blob.body))
         blob = task.blob.number if task.blob is not None else 0
+        random_numbers = Kept() if self._seeded else None
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
         try:
@@ -56,6 +59,8 @@ class Sync:
                 self._evaluator.baseline.restore()
         finally:
             sys.modules["__main__"] = host
+            if random_numbers is not None:
+                random_numbers.restore()
         task.state = OVER
         self._completed += 1
         timer, self._timer = self._timer, None
