@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import select
 import signal
@@ -20,7 +21,7 @@ TCP = CARRIERS["nng tcp"]
 
 both = pytest.mark.parametrize("carrier", ["nng tcp", "nng ipc"], indirect=True)
 
-
+# The script of a process that sends to a peer for as long as that takes something.
 FILL = """
 import select
 from mirai.transport import nng
@@ -53,16 +54,14 @@ def test_peer_that_only_sends_learns_that_nobody_listens(carrier, listener):
 def test_closing_in_the_midst_of_traffic_leaves_no_thread(carrier, listener):
     """NNG never ends an operation that begins on a closed stream."""
 
-    def flood(end, closer):
-        try:
+    def flood(end):
+        with end, contextlib.suppress(OSError):
             while True:
                 end.sendall(bytes(1000))
-        except OSError:
-            closer.close()
 
     for _ in range(30):
         near, far = carrier.dial(listener.url), accept(listener)
-        threads = [threading.Thread(target=flood, args=pair) for pair in ((near, near), (far, far))]
+        threads = [threading.Thread(target=flood, args=[end]) for end in (near, far)]
         for thread in threads:
             thread.start()
         for _ in range(random.randrange(20)):

@@ -59,7 +59,10 @@ class Daemons:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._token is not None:
-            profiles.current.reset(self._token)
+            try:
+                profiles.current.reset(self._token)
+            except ValueError:
+                pass  # left in another context than it was entered in: what is current there is not ours
             self._token = None
         profiles.remove(self.compute)
 
@@ -110,6 +113,9 @@ def daemons(
     """
     if isinstance(n, Unset) and url is None and not sync:
         raise TypeError("daemons() needs a number, as in daemons(4), or url=; daemons(0) resets")
+    for argument, value in (("url", url), ("compute", compute)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{argument}={value!r}: give text")
     count = _count(n)
     options = daemon_options
     kill_after = options.pop("kill_after", None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.future import Mirai
-from mirai.errors import ConnectionReset
+from mirai.errors import ConnectionReset, ErrorValue, MiraiError
 from mirai.protocol.scheduler import Task
 from mirai.protocol.serialize import dumps_call
 from mirai.protocol.wire import body_size
+from mirai.runtime.dispatcher import FORKED
 from mirai.runtime.evaluate import call_with
 
 if TYPE_CHECKING:
@@ -62,22 +64,47 @@ def submit_after(
     def one_is_here(done: Any) -> None:
         nonlocal missing
         if done.failed():
+            _waiting.discard(future)
+            service.deferred.discard(job)
             service.resolve(future, lambda: future.settle_as(done))
             return
         with lock:
             missing -= 1
             if missing:
                 return
-        values = {where: m.serialized() for where, m in awaited.items()}
-        job.count, job.body = dumps_call(call_with, (call, values), {}, extras)
-        job.size = body_size(job.body)
+        _waiting.discard(future)
+        service.deferred.discard(job)
+        error: ErrorValue
         try:
-            if not future.done():
-                service.submit(job)
-        except RuntimeError:
-            error = ConnectionReset("Connection reset: its profile was reset before its arguments were there")
-            service.resolve(future, lambda: future.fail(error))
+            values = {where: m.serialized() for where, m in awaited.items()}
+            job.count, job.body = dumps_call(call_with, (call, values), {}, extras)
+        except Exception as broken:
+            error = MiraiError(f"a value that it waited for cannot be passed on: {broken}", original=broken)
+        else:
+            job.size = body_size(job.body)
+            try:
+                if not future.done():
+                    service.submit(job)
+                return
+            except RuntimeError:
+                error = ConnectionReset("Connection reset: its profile was reset before its arguments were there")
+        service.resolve(future, lambda: future.fail(error))
 
+    _waiting.add(future)
+    service.deferred.add(job)
     for m in awaited.values():
         m.add_done_callback(one_is_here)
     return future
+
+
+_waiting: set[Mirai[Any]] = set()
+
+
+def _forget_in_child() -> None:
+    """After a fork those they wait for are the parent's."""
+    for future in _waiting:
+        future.orphan(ConnectionReset(FORKED))
+    _waiting.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from concurrent.futures import Future
@@ -259,6 +260,11 @@ class Mirai(Future[T], Generic[T]):
         self._task = None
         return self._tell() if self._watched else False
 
+    def orphan(self, error: ErrorValue) -> None:
+        """As `fail`, in a forked child: threads that held these locks are gone, as is who waited."""
+        self._cond = self._wakers = None
+        self.fail(error)
+
     def settle_as(self, other: Mirai[Any]) -> bool:
         """Take the error that `other` failed with; whether `run_callbacks` is to be called."""
         if self._state is not PENDING:
@@ -328,6 +334,9 @@ class Mirai(Future[T], Generic[T]):
         if not self.done():
             return "running" if self.running() else "pending"
         return "cancelled" if self.cancelled() else "resolved"
+
+
+os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]  # as the library does
 
 
 def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException | None]:

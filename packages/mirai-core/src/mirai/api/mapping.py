@@ -14,7 +14,7 @@ from mirai.api.submit import extras_of, prepare
 from mirai.api.waiting import collect_mirai, stop_mirai
 from mirai.errors import ErrorValue
 from mirai.protocol.scheduler import Blob, Task
-from mirai.protocol.serialize import dumps, dumps_call
+from mirai.protocol.serialize import blame, dumps, dumps_call
 from mirai.protocol.wire import body_size
 from mirai.runtime import evaluate
 from mirai.runtime import profile as profiles
@@ -134,7 +134,10 @@ def mirai_map(
         for positional, named in elements:
             extras = extras_of(profile, _globals)
             call = (positional, named, extras) if extras else (positional, named)
-            count, body = dumps(call, to_daemon=True)
+            try:
+                count, body = dumps(call, to_daemon=True)
+            except Exception as error:
+                raise blame(_parts_of_element(len(mirais), keys, positional, named), error) from error
             job = Task(count, body, body_size(body) if count else len(body), blob=blob)
             future = prepare(job, profile, _timeout, _retry)
             if told is not None:
@@ -150,6 +153,16 @@ def mirai_map(
             error.add_note(f"mirai_map: at element {len(mirais)}; those before it were cancelled")
         raise
     return MiraiMap(mirais, keys)
+
+
+def _parts_of_element(
+    i: int, keys: list[Any] | None, positional: Sequence[Any], named: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+    """What a call is made for, named as the user would."""
+    where = f"element {i if keys is None else keys[i]!r}"
+    if len(positional) == 1 and not named:
+        return [(where, positional[0])]
+    return [(f"{where}, column {name!r}", value) for name, value in (*enumerate(positional), *named.items())]
 
 
 def _one_daemon() -> profiles.Profile:

@@ -50,6 +50,7 @@ class DaemonRow:
     pid: int
     since: datetime
     task: int | None  # the id of the mirai in hand
+    stopping: bool  # that mirai is resolved (cancelled, timed out), but its task goes on and keeps the daemon busy
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
@@ -76,10 +77,13 @@ class Status:
             "tasks: {awaiting} awaiting, {executing} executing, {completed} completed".format(**asdict(self.mirai)),
         ]
         if self.daemons:
-            lines.append(f"{'daemon':>6}  {'online':6}  {'assigned':>8}  {'completed':>9}  {'pid':>7}  host")
+            head = f"{'daemon':>6}  {'online':6}  {'assigned':>8}  {'completed':>9}  {'mirai':15}  {'pid':>7}  host"
+            lines.append(head)
         for row in self.daemons:
             online = "yes" if row.online else "no"
-            lines.append(f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}  {row.pid:>7}  {row.host}")
+            mirai = "" if row.task is None else f"{row.task}{' (stopping)' if row.stopping else ''}"
+            counts = f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}"
+            lines.append(f"{counts}  {mirai:15}  {row.pid:>7}  {row.host}")
         return "\n".join(lines)
 
 
@@ -103,6 +107,7 @@ def status(compute: str | None = None) -> Status:
             pid=peer.hello.pid,
             since=datetime.fromtimestamp(peer.since).astimezone(),
             task=task.future.id if task is not None and task.future is not None else None,
+            stopping=task is not None and task.cancelled,
         )
         for peer, (assigned, completed, task) in seen.daemons
     )

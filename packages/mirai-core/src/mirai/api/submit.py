@@ -159,7 +159,7 @@ def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: i
         task.retries = profile.retry if retry is None else retry
     task.future = future
     if timeout is not None:
-        if isinstance(timeout, bool) or not timeout >= 0:
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
             raise ValueError(f"_timeout={timeout!r}: give seconds, 0 or more, or None for no limit")
         future.limit(timeout)
     return future

@@ -40,7 +40,7 @@ class RoundRobin(Scheduler):
     def _assign(self, now: float) -> Sequence[Action]:
         actions: list[Action] = []
         while True:
-            while self._queue and self._daemons and (tasks := self._take(1)):
+            while self._queue and self._daemons and (tasks := self._queue.take(1)):
                 self._give(self._next(), tasks, now, actions)
             if self._queue or not self._barriers or not self._pass_barrier(now, actions):
                 return actions

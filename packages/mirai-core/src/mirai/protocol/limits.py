@@ -36,6 +36,10 @@ class Limits:
             self._started = now
         return self.reached(now)
 
+    def set_up(self, now: float) -> None:
+        """A copy of an `everywhere` was evaluated: it is no task, but the daemon was not idle."""
+        self._idle_since = now
+
     def next_deadline(self) -> float:
         """When a daemon without a task should leave; `inf` for never."""
         if self._done < self._timerstart:

@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from heapq import heappop, heappush
 from math import inf
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirai.protocol.window import LARGEST, STALL, Window
 from mirai.protocol.wire import FrameError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeAlias
 
     from mirai.protocol.wire import Body
@@ -124,7 +124,7 @@ class Scheduler:
         self._largest_window = largest_window
         self._daemons: dict[int, _Daemon] = {}
         self._idle: dict[int, _Daemon] = {}  # the last one in was the last at work: its caches are warm
-        self._queue: deque[Task] = deque()  # may hold cancelled ones
+        self._queue = _Queue()  # what stands before the first barrier
         self._barriers: deque[_Barrier] = deque()
         self._arriving = self._queue  # what stands behind the last barrier
         self._setups: list[tuple[int, Body, Blob | None]] = []  # of every barrier: for daemons that join later
@@ -187,19 +187,18 @@ class Scheduler:
             finished.append(task)
             if not task.cancelled:
                 window.finished(elapsed)
-        # Each became the first one held when the one before it was finished.
-        self.queued_bytes += finished[0].size - (held[0].size if held else 0)
+        begun_bytes = held[0].size if held else 0
         for task in finished:
-            self.queued_bytes -= task.size
-            self._over(task)
+            begun_bytes += task.size
+            task.state, task.body, task.blob = OVER, b"", None  # as `_over` does
+        self.queued_bytes -= begun_bytes - finished[0].size  # which had begun before
+        self._completed += len(finished)
         at.completed += len(finished)
         at.since = now
         if len(held) < 2:
             self._crowded.pop(daemon, None)
             if not held:
                 self._idle[daemon] = at
-                if self._queue:
-                    window.starved()
         return finished, self._refill(at, now)
 
     def daemon_left(self, daemon: int, now: float, *, begun: bool = True) -> Sequence[Action]:
@@ -282,9 +281,10 @@ class Scheduler:
     def unfinished(self) -> list[Task]:
         """Every task without a result, in no order."""
         tasks = [task for at in self._daemons.values() for task in at.held]
-        tasks += (task for task in self._queue if task.state == WAITING)
+        tasks += self._queue.waiting()
         for barrier in self._barriers:
-            tasks += (task for task in (*barrier.copies, *barrier.behind) if task.state == WAITING)
+            tasks += (copy for copy in barrier.copies if copy.state == WAITING)
+            tasks += barrier.behind.waiting()
         return tasks
 
     def counts(self) -> Counts:
@@ -305,12 +305,11 @@ class Scheduler:
         idle, queue = self._idle, self._queue
         while True:
             while idle and queue:
-                if tasks := self._take(1):
+                if tasks := queue.take(1):
                     self._give(next(reversed(idle.values())), tasks, now, actions)
             if not self._barriers:
                 break
-            while queue and queue[0].state != WAITING:
-                queue.popleft()
+            queue.drop_cancelled()
             if queue or not self._pass_barrier(now, actions):
                 break
             queue = self._queue
@@ -321,30 +320,23 @@ class Scheduler:
 
     def _refill(self, at: _Daemon, now: float) -> Sequence[Action]:
         """Give a daemon that has just answered its next tasks."""
-        if not self._queue:
+        waiting = len(self._queue)
+        if not waiting:
             return self._assign(now) if self._barriers or (self._crowded and self._idle) else ()
-        held, size = at.held, at.window.size
-        if held and (2 * len(held) > size or at.recalling or held[-1].everywhere):
+        held, window = at.held, at.window
+        if not held:
+            window.starved()
+        elif 2 * len(held) > window.size or at.recalling or held[-1].everywhere:
             return ()
         # Its share, so that none is left idle for what others hold.
-        share = -(-len(self._queue) // len(self._daemons))
-        tasks = self._take(min(size - len(held), share))
+        share = -(-waiting // len(self._daemons))
+        tasks = self._queue.take(min(window.size - len(held), share))
         actions: list[Action] = []
         if tasks:
             self._give(at, tasks, now, actions)
         if self._barriers:
             actions += self._assign(now)
         return actions
-
-    def _take(self, n: int) -> list[Task]:
-        """Up to `n` tasks from the head of the queue, leaving cancelled ones behind."""
-        queue = self._queue
-        tasks: list[Task] = []
-        while queue and len(tasks) < n:
-            task = queue.popleft()
-            if task.state == WAITING:
-                tasks.append(task)
-        return tasks
 
     def _give(self, at: _Daemon, tasks: list[Task], now: float, actions: list[Action]) -> None:
         held = at.held
@@ -379,22 +371,13 @@ class Scheduler:
         return Recall(at.daemon, at.recalling)
 
     def _take_back(self, tasks: list[Task]) -> None:
-        """To the head of the queue, in order of arrival."""
-        queue = self._queue
-        back = []
         for task in tasks:
             if task.cancelled:
                 self.queued_bytes -= task.size
                 self._over(task)
             else:
                 task.state = WAITING
-                back.append(task)
-        if back:
-            last = max(task.number for task in back)
-            while queue and queue[0].number < last:
-                back.append(queue.popleft())  # given back by another daemon
-            back.sort(key=_number, reverse=True)
-            queue.extendleft(back)
+                self._queue.put_back(task)
 
     def _pass_barrier(self, now: float, actions: list[Action]) -> bool:
         """The queue before the first barrier is empty: go on behind it, if that can be."""
@@ -435,7 +418,7 @@ class Scheduler:
             self.peak_bytes = self.queued_bytes
 
     def _retried(self, task: Task) -> bool:
-        if task.cancelled or task.everywhere or not task.retries:
+        if not task.retries:
             return False
         task.retries -= 1
         return True
@@ -466,6 +449,46 @@ class _Daemon:
         self.completed = 0
 
 
+class _Queue:
+    """Tasks in order of arrival; cancelled ones among them, as it would take long to find them."""
+
+    __slots__ = ("_back", "_new", "append")
+
+    def __init__(self) -> None:
+        self._back: list[tuple[int, Task]] = []  # a heap of those put back, all of which arrived before the new ones
+        self._new: deque[Task] = deque()
+        self.append = self._new.append
+
+    def __len__(self) -> int:
+        return len(self._back) + len(self._new)
+
+    def put_back(self, task: Task) -> None:
+        """Queue a task that was taken before."""
+        heappush(self._back, (task.number, task))
+
+    def take(self, n: int) -> list[Task]:
+        """The first `n` tasks, or as many as there are, leaving cancelled ones behind."""
+        back, new = self._back, self._new
+        tasks: list[Task] = []
+        while len(tasks) < n and (back or new):
+            task = heappop(back)[1] if back else new.popleft()
+            if task.state == WAITING:
+                tasks.append(task)
+        return tasks
+
+    def drop_cancelled(self) -> None:
+        """So that it is empty if no task waits."""
+        back, new = self._back, self._new
+        while back and back[0][1].state != WAITING:
+            heappop(back)
+        while new and new[0].state != WAITING:
+            new.popleft()
+
+    def waiting(self) -> Iterator[Task]:
+        """The tasks, in no order."""
+        return (task for task in (*(task for _, task in self._back), *self._new) if task.state == WAITING)
+
+
 class _Barrier:
     """An `everywhere`: its copies, and what waits behind it."""
 
@@ -474,7 +497,7 @@ class _Barrier:
     def __init__(self, copies: list[Task], minimum: int) -> None:
         self.copies = copies  # but for some that are over
         self.minimum = minimum
-        self.behind: deque[Task] = deque()
+        self.behind = _Queue()
         self.given = False
 
     def is_over(self) -> bool:
@@ -483,6 +506,3 @@ class _Barrier:
         while copies and copies[-1].state == OVER:
             copies.pop()
         return not copies
-
-
-_number = attrgetter("number")

@@ -8,6 +8,7 @@ from enum import IntFlag
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -72,21 +73,48 @@ class Baseline:
             gc.collect()
 
     def _forget_modules(self) -> None:
-        for name in [name for name in sys.modules if name not in self._modules]:
-            # A compiled module cannot be loaded twice, nor what belongs to its package.
-            top = sys.modules.get(name.partition(".")[0])
-            path = getattr(getattr(sys.modules[name], "__spec__", None), "origin", None)
-            if path and path.endswith(".py") and not _compiled(top, name):
-                del sys.modules[name]
+        new = set(sys.modules) - self._modules
+        if not new:
+            return
+        # A compiled module cannot be loaded twice, nor what belongs to its package.
+        compiled = {_top(name) for name in new if _is_compiled(sys.modules[name])}
+        new -= {name for name in new if _top(name) in compiled}
+        for name in new - _referred(new):
+            del sys.modules[name]
+        self._modules = set(sys.modules)  # what stays now will always stay
 
 
-def _compiled(top: Any, name: str) -> bool:
-    package = name.partition(".")[0]
-    return any(
-        (other == package or other.startswith(package + "."))
-        and not str(getattr(getattr(module, "__spec__", None), "origin", "")).endswith(".py")
-        for other, module in list(sys.modules.items())
-    )
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_compiled(module: Any) -> bool:
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    return origin is not None and not str(origin).endswith(".py")
+
+
+def _referred(new: set[str]) -> set[str]:
+    """Of these modules, what any other one refers to: forgotten, there would be two of each of its classes."""
+    referred: set[str] = set()
+    waiting = [name for name in sys.modules if name not in new and name != "__main__"]
+    while waiting:
+        name = waiting.pop()
+        found = set(_names_in(name)) & new - referred
+        referred |= found
+        waiting += found
+    return referred
+
+
+def _names_in(name: str) -> Iterator[str]:
+    """The modules that a module refers to by itself or by what they define, its own parts aside."""
+    for key, value in list(getattr(sys.modules[name], "__dict__", {}).items()):
+        kind = type(value)
+        if kind is not type(sys):
+            owner = getattr(value if kind is type or kind is type(_top) else kind, "__module__", None)
+            if isinstance(owner, str):
+                yield owner
+        elif value.__name__ != f"{name}.{key}":  # an attribute that importing a submodule sets
+            yield value.__name__
 
 
 class _Environment:

@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 DIAL = 10.0  # seconds for one attempt to connect
+REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
 INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets its handlers
+AGAIN = 0.01  # seconds until a task is interrupted again that could not be
+IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
 
 
 class Refused(Exception):
@@ -65,6 +68,15 @@ class Options:
         self.tlscert = given.pop("tlscert", None)
         for name in given:
             raise TypeError(f"a daemon has no option {name!r}, only {', '.join(sorted(vars(self)))}")
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether the task is in the middle of an import."""
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("mirai.runtime."):
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -98,19 +110,25 @@ def _autoexit(value: Any) -> bool | int | str:
 class Daemon:
     """One daemon, connected to one host."""
 
-    def __init__(self, data: socket.socket, control: socket.socket, options: Options) -> None:
+    def __init__(self, url: str, data: socket.socket, control: socket.socket, options: Options, limits: Limits) -> None:
+        self.persists = options.autoexit is False
+        self._heard = _thread.allocate_lock()  # held until the host has nothing more to say
+        self._heard.acquire()
+        self._url = url
+        self._is_private = False  # whether nobody but this host will ever listen there
         self._data, self._control = data, control
         self._options = options
+        self._limits = limits
         self._lock = _thread.allocate_lock()  # held to begin a task, and to decide about those not begun
         self._begun = 0  # the last task begun
         self._recalled = 0  # of those not begun, the ones up to this one are not ours any more
         self._skipped: set[int] = set()  # cancelled before they began
         self._target = 0  # the task that the host wants interrupted
+        self._asked = 0.0  # when the host wanted that
         self._leaving = False
         self._served = False  # the main thread is through
         self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
-        self._limits: Limits
         self._evaluator = Evaluator(options.cleanup)
 
     def serve(self) -> int:
@@ -118,14 +136,6 @@ class Daemon:
         handlers = {INTERRUPT: self._interrupted, signal.SIGINT: self._keyboard}
         previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         interval = sys.getswitchinterval()
-        options = self._options
-        self._limits = Limits(
-            idletime=options.idletime,
-            walltime=options.walltime,
-            maxtasks=options.maxtasks,
-            timerstart=options.timerstart,
-            now=time.monotonic(),
-        )
         sys.setswitchinterval(SWITCH)
         os.register_at_fork(after_in_child=self._forget_in_child)
         _thread.start_new_thread(self._listen, ())
@@ -138,6 +148,10 @@ class Daemon:
             sys.setswitchinterval(interval)
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self._exit == Exit.DISCONNECTED:
+            self._clear_away()
+            if self.persists:
+                self._heard.acquire()
         return self._exit
 
     def _forget_in_child(self) -> None:
@@ -206,6 +220,7 @@ class Daemon:
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         sys.path[:] = setup["path"]
+        self._is_private = setup["private"]
         self._evaluator.baseline.take()
 
     def _evaluate(self, count: int, blob: int, seq: int, body: Buffer, everywhere: bool) -> Exit | None:
@@ -221,6 +236,7 @@ class Daemon:
         self._answer(status, seq, reply, end - start)
         if everywhere:
             self._evaluator.baseline.take()
+            self._limits.set_up(time.monotonic())
             return None
         self._evaluator.baseline.restore()
         return self._limits.task_done(end)
@@ -242,7 +258,16 @@ class Daemon:
             if self._leaving:
                 raise Leave
             if self._evaluator.armed == self._target:
-                raise Interrupted
+                if _importing(frame) and time.monotonic() - self._asked < IMPORT:
+                    # A compiled module that was interrupted while it loaded cannot be loaded again.
+                    _thread.start_new_thread(self._interrupt_again, (self._target,))
+                else:
+                    raise Interrupted
+
+    def _interrupt_again(self, seq: int) -> None:
+        time.sleep(AGAIN)
+        if self._evaluator.armed == seq == self._target:
+            signal.pthread_kill(self._main_thread, INTERRUPT)
 
     def _keyboard(self, signum: int, frame: FrameType | None) -> None:
         if self._evaluator.armed:
@@ -255,8 +280,9 @@ class Daemon:
 
     def _listen(self) -> None:
         decoder = Decoder()
+        dismissed = False
         try:
-            while n := self._control.recv_into(decoder.space()):
+            while not dismissed and (n := self._control.recv_into(decoder.space())):
                 for kind, _, _, _, seq, _ in decoder.received(n):
                     if kind == Kind.CANCEL:
                         self._cancel(seq)
@@ -265,17 +291,22 @@ class Daemon:
                     elif kind == Kind.STACK:
                         self._control.sendall(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
                     elif kind == Kind.EXIT:
-                        self._leave()
+                        dismissed = True
+                        self.persists = False
         except OSError:
             pass
-        self._host_left()
+        self._heard.release()
+        if dismissed:
+            self._leave()
+        else:
+            self._host_left()
 
     def _cancel(self, seq: int) -> None:
         with self._lock:
             if seq > self._begun:
                 self._skipped.add(seq)
                 return
-        self._target = seq
+        self._target, self._asked = seq, time.monotonic()
         signal.pthread_kill(self._main_thread, INTERRUPT)
 
     def _give_back(self, last: int) -> None:
@@ -300,6 +331,7 @@ class Daemon:
         if autoexit is True:
             self._leave()
         elif not isinstance(autoexit, (bool, str)):
+            self._clear_away()
             os.kill(os.getpid(), autoexit)
 
     def _leave(self) -> None:
@@ -311,7 +343,21 @@ class Daemon:
         signal.pthread_kill(self._main_thread, INTERRUPT)
         time.sleep(GRACE)
         if not self._served:
+            self._clear_away()
             os._exit(self._exit)
+
+    def _clear_away(self) -> None:
+        """Where the host was killed, nobody else is left to remove its directory."""
+        if not self._is_private:
+            return
+        self.persists = False
+        for pause in (0.0, 0.05):  # a process that is killed does not close all it has at once
+            time.sleep(pause)
+            try:
+                dial(self._url).close()
+            except OSError:
+                remove_local(self._url)
+                return
 
 
 def connect(url: str, launch: str, timeout: float = DIAL) -> tuple[socket.socket, socket.socket]:
@@ -336,25 +382,38 @@ def serve(url: str, options: Options, launch: str = "") -> int:
         OSError: there is no host.
         Refused: it will not work with this daemon.
     """
+    limits = Limits(
+        idletime=options.idletime,
+        walltime=options.walltime,
+        maxtasks=options.maxtasks,
+        timerstart=options.timerstart,
+        now=time.monotonic(),
+    )
+    patient = options.asyncdial
     pause = 0.01
     while True:
         try:
             data, control = connect(url, launch)
         except OSError:
-            if not options.asyncdial:
+            if not patient:
                 raise
-            time.sleep(pause)
-            pause = min(2 * pause, 1.0)
+            now = time.monotonic()
+            reason = limits.reached(now)
+            if reason is not None:
+                return reason
+            time.sleep(min(pause, limits.next_deadline() - now))
+            pause = min(2 * pause, REDIAL)
             continue
         pause = 0.01
+        daemon = Daemon(url, data, control, options, limits)
         try:
-            code = Daemon(data, control, options).serve()
+            code = daemon.serve()
         finally:
             data.close()
             control.close()
-        if code != Exit.DISCONNECTED or options.autoexit is not False:
+        if code != Exit.DISCONNECTED or not daemon.persists:
             return code
-        options.asyncdial = True  # persistent: the next host may take its time
+        patient = True  # the next host may take its time
 
 
 def main(argv: list[str]) -> int:
@@ -370,11 +429,7 @@ def main(argv: list[str]) -> int:
         if options.output:
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         launch = os.environ.pop(LAUNCH_VARIABLE, "")
-        code = serve(url, options, launch)
-        if launch:
-            # Where the host was killed, nobody else is left to do it.
-            remove_local(url)
-        return code
+        return serve(url, options, launch)
     except (OSError, Refused, TypeError, ValueError) as error:
         print(f"mirai daemon: {error}", file=sys.stderr)
         return FAILED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import os
@@ -9,6 +10,7 @@ import pickle
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -37,9 +39,13 @@ RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer
 TASK = int(Kind.TASK)
 
 log = logging.getLogger("mirai")
+log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
 
 SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
 HANDSHAKE = 10.0  # seconds that a peer has to say what it is
+UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
+ALONE = 20.0  # seconds until they fail
+FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
 class Awaiting(Protocol):
@@ -60,6 +66,10 @@ class Awaiting(Protocol):
 
     def fail(self, error: ErrorValue) -> bool:
         """There will be no answer."""
+        ...
+
+    def orphan(self, error: ErrorValue) -> None:
+        """There will be no answer in this forked child: it is the parent's."""
         ...
 
     def run_callbacks(self) -> None:
@@ -127,9 +137,15 @@ class Dispatcher:
         self._strangers: set[Channel] = set()
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
+        self.deferred: set[Task] = set()  # to be submitted once their arguments are there
         self._joined = 0
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
+        self._alone = url is not None  # no daemon is here, and none was started
+        self._hopeless = url is None  # then nobody else will start one, or what was started failed
+        self._last_end = ""  # of the daemon that left last
+        self._vigil: lead.Timer | None = None  # until tasks have waited in vain for long enough
+        self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
         self._resolved: deque[Awaiting] = deque()  # whose callbacks are to be run once the lock is free
         self._ticking = False
         self._ephemeral = ephemeral
@@ -159,6 +175,8 @@ class Dispatcher:
                     self._perform(self.scheduler.task_arrived(task, time.monotonic()))
                 return
             self.scheduler.task_arrived(task, 0.0)
+            if self._alone:
+                self._await_company()
         self._lead.poke()
 
     def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
@@ -166,6 +184,8 @@ class Dispatcher:
         with self._lead.uninterrupted, self._lock:
             self._check_open()
             self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
+            if self._alone:
+                self._await_company()
         self._run_callbacks()
 
     def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
@@ -188,6 +208,8 @@ class Dispatcher:
                             self._resolved.append(future)
                         if not closed and (actions := cancelled(task, now)):
                             self._perform(actions)
+                if self._ephemeral:
+                    self._dismiss()
             self._run_callbacks()
         return unresolved
 
@@ -196,9 +218,17 @@ class Dispatcher:
         with self._lock:
             if settle():
                 self._resolved.append(future)
+            if self._ephemeral:
+                self._dismiss()
         self._run_callbacks()
-        if self._ephemeral:
-            self.close()
+
+    def _dismiss(self) -> None:
+        """Nobody wants the one task any more that a daemon was started for."""
+        for peer in self._online():
+            peer.control.write([encode(Kind.EXIT)])
+        for process in self._processes.values():
+            if not process.connected:
+                process.kill()
 
     def has_room(self) -> bool:
         """Whether the queued payloads are within the memory budget."""
@@ -286,6 +316,7 @@ class Dispatcher:
             process = LocalProcess(self.url, launch, options, threads=threads, output=output)
             with self._lock:
                 self._processes[launch] = process
+                self._alone = False
                 process.watch(self._lead, self._process_ended)
 
     def wait_for_daemons(self, n: int, timeout: float) -> None:
@@ -318,14 +349,14 @@ class Dispatcher:
                 if tell_persistent:
                     for peer in self._online():
                         peer.control.write([encode(Kind.EXIT)])
-                for channel in self._channels():
-                    channel.close()
                 self._lead.unregister(self._listener.fileno())
                 self._listener.close()
-                if self._own_url:
-                    remove_local(self._own_url)
-                tasks = [task for task in self.scheduler.unfinished() if task.future is not None]
-                for task in sorted(tasks, key=lambda task: task.future.id):
+                remove_local(self.url)
+                for channel in self._channels():
+                    channel.close()
+                if self._vigil is not None:
+                    self._vigil.cancel()
+                for task in self._unfinished():
                     self._fail(task, ConnectionReset(f"Connection reset: {why}"))
             self._run_callbacks()
             deadline = time.monotonic() + GRACE
@@ -343,7 +374,7 @@ class Dispatcher:
         self._lock = threading.Lock()
         for task in self.scheduler.unfinished():
             if task.future is not None:
-                task.future.fail(ConnectionReset("Connection reset: it belongs to the parent of this forked process"))
+                task.future.orphan(ConnectionReset(FORKED))
         for channel in self._channels():
             channel.abandon()
         self._listener.close()
@@ -410,11 +441,12 @@ class Dispatcher:
         with self._lock:
             if channel in self._strangers:
                 self._refuse(channel, reason)
+        self._run_callbacks()
 
     def _refuse(self, channel: Channel, reason: str) -> None:
         self._strangers.discard(channel)
         channel.close()
-        log.warning("a connection to %s was closed: %s", self.url, reason)
+        self._tell(logging.WARNING, f"a connection to {self.url} was closed: {reason}")
 
     def _join(self, hello: Hello, data: Channel, control: Channel) -> None:
         self._joined += 1
@@ -426,9 +458,10 @@ class Dispatcher:
         self.peers[peer.number] = peer
         data._readable = lambda: self._data_came(peer)
         control._readable = lambda: self._control_came(peer)
-        setup = {"path": sys.path, "number": peer.number, **self._setup}
+        setup = {"path": sys.path, "number": peer.number, "private": bool(self._own_url), **self._setup}
         data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
-        log.info("daemon %d joined %s (%s, pid %d)", peer.number, self.url, hello.host, hello.pid)
+        self._alone, self._hopeless = False, bool(self._own_url)
+        self._tell(logging.INFO, f"daemon {peer.number} joined {self.url} ({hello.host}, pid {hello.pid})")
         self._perform(self.scheduler.daemon_joined(peer.number, time.monotonic()))
         self._check_joined()
 
@@ -449,7 +482,7 @@ class Dispatcher:
                 elif frames:
                     self._answered(peer, frames)
             except FrameError as error:
-                log.warning("daemon %d is cut off: %s", peer.number, error)
+                self._tell(logging.WARNING, f"daemon {peer.number} is cut off: {error}")
                 self._gone(peer, f"was cut off, as it broke the protocol: {error}")
         self._run_callbacks()
 
@@ -470,7 +503,8 @@ class Dispatcher:
                     if future.settle(status, count, body):
                         self._resolved.append(future)
                 elif status != Status.VALUE:
-                    log.warning("daemon %d: what `everywhere` set up before it joined failed there", peer.number)
+                    text = f"daemon {peer.number}: what `everywhere` set up before it joined failed there"
+                    self._tell(logging.WARNING, text)
         if leaving:
             self._gone(peer, f"left with code {code}", begun=False)
 
@@ -505,8 +539,10 @@ class Dispatcher:
         peer.assigned, peer.completed, _ = self.scheduler.daemon_counts(peer.number)
         if not how:
             how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
-        log.info("daemon %d %s", peer.number, how)
+        self._last_end = f"daemon {peer.number} {how}"
+        self._tell(logging.INFO, self._last_end)
         self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
+        self._maybe_left_alone()
 
     def _process_ended(self, process: LocalProcess) -> None:
         with self._lock:
@@ -515,19 +551,67 @@ class Dispatcher:
             for peer in self._online():
                 if peer.process is process:
                     # Its end may not be seen on the connection, which a child of its own can keep open.
-                    while frames := peer.data.read():
-                        self._answered(peer, frames)
+                    with contextlib.suppress(FrameError):
+                        while frames := peer.data.read():
+                            self._answered(peer, frames)
                     self._gone(peer)
             how, stderr = process.describe_end(), process.stderr_tail()
             if not process.connected:
                 self._start_error = DaemonStartError(how, stderr)
                 self._check_joined()
+                self._hopeless, self._last_end = True, str(self._start_error)
             self._processes.pop(process.launch, None)
             process.forget()
+            self._maybe_left_alone()
             alone = self._ephemeral and not self._processes
         self._run_callbacks()
         if alone:
             self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
+
+    def _maybe_left_alone(self) -> None:
+        self._alone = not (self._online() or self._processes or self._arrivals or self._ephemeral)
+        if self._alone:
+            self._await_company()
+
+    def _await_company(self) -> None:
+        """No daemon is here, none is on its way: tasks must not wait for ever, or not in silence."""
+        if self._vigil is None and self.scheduler.counts().awaiting:
+            delay = UNEASY if self._hopeless else ALONE
+            self._vigil = self._lead.call_at(time.monotonic() + delay, self._say_so)
+
+    def _say_so(self) -> None:
+        with self._lock:
+            self._vigil = None
+            waiting = self._unfinished() if self._alone and not self._closed else []
+            if waiting and self._hopeless:
+                rest = ALONE - UNEASY
+                text = f"no daemon is left ({self._last_end}), tasks waiting: {len(waiting)}"
+                self._tell(logging.ERROR, f"{text}; launch_local(n) within {rest:g} s, or they fail")
+                self._vigil = self._lead.call_at(time.monotonic() + rest, self._give_up)
+            elif waiting:
+                text = f"for {ALONE:g} s no daemon has connected to {self.url}, tasks waiting: {len(waiting)}"
+                self._tell(logging.ERROR, f"{text}; launch one there, or daemons(0) resets")
+        self._run_callbacks()
+
+    def _give_up(self) -> None:
+        with self._lock:
+            self._vigil = None
+            if self._alone and self._hopeless and not self._closed:
+                text = f"Connection reset: no daemon was left ({self._last_end}), and for {ALONE:g} s none came"
+                for task in self._unfinished():
+                    self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch_local(n) in time"))
+                    self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+        self._run_callbacks()
+
+    def _unfinished(self) -> list[Task]:
+        """What somebody waits for, in the order in which it was submitted."""
+        tasks = [task for task in self.scheduler.unfinished() if task.future is not None]
+        tasks += self.deferred
+        return sorted(tasks, key=lambda task: task.future.id)
+
+    def _tell(self, level: int, text: str) -> None:
+        """Log it, once the lock is free; what is an error to users, they are warned of too."""
+        self._news.append((level, text))
 
     # Actions
 
@@ -556,7 +640,8 @@ class Dispatcher:
             task = self.scheduler.daemon_counts(peer.number)[2] if peer.online else None
             if task is None or task.seq != seq:
                 return
-            log.warning("daemon %d is killed: %g s after a cancel its task goes on", peer.number, self._kill_after)
+            text = f"daemon {peer.number} is killed: {self._kill_after:g} s after a cancel its task goes on"
+            self._tell(logging.WARNING, text)
             process = peer.process
             self._gone(peer, "was killed, as its task did not end on being cancelled")
         self._run_callbacks()
@@ -607,8 +692,17 @@ class Dispatcher:
 
     def _run_callbacks(self) -> None:
         """After an event, without the lock: code of the user's, and threads that wait for room."""
-        if not (self._resolved or self._waiting_for_room or self._waiting_for_quiet):
+        if not (self._resolved or self._waiting_for_room or self._waiting_for_quiet or self._news):
             return
+        while self._news:
+            try:
+                level, text = self._news.popleft()
+            except IndexError:
+                break  # another thread took the last one
+            log.log(level, text)
+            if level >= logging.ERROR:
+                with contextlib.suppress(Warning):  # raised here it would end the thread that drives the sockets
+                    warnings.warn(text, RuntimeWarning, stacklevel=2)
         if self._waiting_for_room and (self._closed or self.has_room()):
             while self._waiting_for_room:
                 self._waiting_for_room.pop().happen()
@@ -654,11 +748,27 @@ def _close_all() -> None:
         dispatcher.close(why="the host program ended first")
 
 
+_forking: list[Dispatcher] = []
+
+
+def _hold_for_fork() -> None:
+    """A child must not inherit what another thread is in the middle of."""
+    _forking.extend(_open)
+    for dispatcher in _forking:
+        dispatcher._lock.acquire()
+
+
+def _go_on_in_parent() -> None:
+    while _forking:
+        _forking.pop()._lock.release()
+
+
 def _forget_in_child() -> None:
+    _forking.clear()
     for dispatcher in _open:
         dispatcher.abandon()
     _open.clear()
 
 
 threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # before atexit, as concurrent.futures does
-os.register_at_fork(after_in_child=_forget_in_child)
+os.register_at_fork(before=_hold_for_fork, after_in_parent=_go_on_in_parent, after_in_child=_forget_in_child)

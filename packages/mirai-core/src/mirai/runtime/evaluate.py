@@ -180,7 +180,7 @@ def run_source(text: str, names: Mapping[str, Any], everywhere: bool = False) ->
     linecache.cache[FILENAME] = (len(text), None, text.splitlines(keepends=True), FILENAME)
     main = sys.modules["__main__"].__dict__
     last = tree.body[-1] if tree.body else None
-    if everywhere or _stars(tree):
+    if everywhere or _is_for_a_module(tree):
         value: ast.Expression | None = None
         if isinstance(last, ast.Expr):
             tree.body.pop()
@@ -199,11 +199,15 @@ def run_source(text: str, names: Mapping[str, Any], everywhere: bool = False) ->
     return _as_function(tree, list(names), main)(**names)
 
 
-def _stars(tree: ast.Module) -> bool:
-    """Whether it imports `*`, which no function may."""
+def _is_for_a_module(tree: ast.Module) -> bool:
+    """Whether it imports what no function may: `*`, or from `__future__`."""
     import ast
 
-    return any(isinstance(node, ast.ImportFrom) and any(name.name == "*" for name in node.names) for node in tree.body)
+    return any(
+        isinstance(node, ast.ImportFrom)
+        and (node.module == "__future__" or any(name.name == "*" for name in node.names))
+        for node in ast.walk(tree)
+    )
 
 
 def _as_function(tree: ast.Module, names: list[str], main: dict[str, Any]) -> Callable[..., Any]:
@@ -231,7 +235,7 @@ def describe(error: BaseException) -> Failure:
     except BaseException as broken:
         text = f"{type(error).__name__} (its traceback cannot be printed: {type(broken).__name__})\n"
     if isinstance(error, SystemExit):
-        message = f"the task called sys.exit({error.code!r}); return a value instead, its daemon serves on"
+        message = f"the task called sys.exit({_text(error)}); return a value instead, its daemon serves on"
     elif said := _text(error):
         message = f"{type(error).__name__}: {said}"
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # the wrappers of `signal` cost a microsecond each
 import _thread
+import os
 import signal
 import threading
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,12 @@ class Uninterrupted:
         self._notify = notify
         self._previous: Any = None
         self._depth = 0  # of the main thread
+        self._holder = 0
 
     def __enter__(self) -> None:
         if _thread.get_ident() == _main:
             if not self._depth:
+                self._holder = _main
                 self._previous = _signal.signal(_SIGINT, self._keep)
             self._depth += 1
 
@@ -45,6 +48,20 @@ class Uninterrupted:
                     self.pending = False
                     signal.raise_signal(_SIGINT)
 
+    def abandon(self) -> None:
+        """In a forked child: where another thread forked, the one that held the signal back is gone."""
+        if self._depth and self._holder != _thread.get_ident():
+            self._depth = 0
+            _signal.signal(_SIGINT, signal.SIG_DFL if self._previous is None else self._previous)
+
     def _keep(self, signum: int, frame: object) -> None:
         self.pending = True
         self._notify()
+
+
+def _forking_thread_is_main() -> None:
+    global _main
+    _main = _thread.get_ident()
+
+
+os.register_at_fork(after_in_child=_forking_thread_is_main)

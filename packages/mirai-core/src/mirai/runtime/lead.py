@@ -133,6 +133,7 @@ class Lead:
     def abandon(self) -> None:
         """In a forked child: close the descriptors, as all else is the parent's."""
         self._closing = True
+        self.uninterrupted.abandon()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:

@@ -40,6 +40,25 @@ _CODE = f"import sys; sys.path = [p for p in sys.path if p] + [{_HOME!r}]; " + (
 )
 
 
+_left_behind: list[int] = []  # processes that persist, and were not seen to end yet
+
+
+def _leave_behind(popen: subprocess.Popen[bytes]) -> None:
+    """It outlives its profile; when it ends, it is reaped with the next start of another one."""
+    popen.returncode = 0  # else the garbage collector warns of a process that still runs
+    _left_behind.append(popen.pid)
+
+
+def _reap() -> None:
+    for pid in list(_left_behind):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] == pid
+        except ChildProcessError:
+            ended = True
+        if ended:
+            _left_behind.remove(pid)
+
+
 class LocalProcess:
     """A daemon on this machine that this process started."""
 
@@ -51,6 +70,7 @@ class LocalProcess:
         """
         if not sys.executable:
             raise DaemonStartError("this interpreter does not know its own path (sys.executable is empty)")
+        _reap()
         environment = {**os.environ, LAUNCH_VARIABLE: launch}
         if threads is not None:
             environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
@@ -148,7 +168,8 @@ class LocalProcess:
                 self._lead.unregister(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
-        self._popen.poll()
+        if self._popen.poll() is None:
+            _leave_behind(self._popen)
 
     def abandon(self) -> None:
         """In a forked child: close the copies of what watches it, as it is the parent's."""

@@ -94,8 +94,11 @@ def is_set(profile: Profile) -> bool:
 
 
 def put(profile: Profile) -> None:
-    """It can be found from now on."""
+    """It can be found from now on; one that another thread has set meanwhile is reset."""
+    other = _profiles.get(profile.name)
     _profiles[profile.name] = profile
+    if other is not None:
+        other.close()
 
 
 def remove(name: str, *, tell_persistent: bool = False) -> bool:

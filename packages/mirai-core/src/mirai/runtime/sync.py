@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
@@ -29,6 +29,7 @@ class Sync:
 
     url = None
     immediate = True
+    deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
     def __init__(self, what: Cleanup, *, seeded: bool = False) -> None:
         """`what` is put back after each task. `seeded`: tasks have random numbers of their own."""

@@ -270,6 +270,7 @@ def _bridged(stream: Any) -> socket.socket:
 
 
 def _dial(address: Address, timeout: float) -> Any:
+    deadline = time.monotonic() + timeout
     slot = ffi.new("nng_stream_dialer **")
     _check(lib.nng_stream_dialer_alloc(slot, str(address).encode()))
     dialer = slot[0]
@@ -278,23 +279,40 @@ def _dial(address: Address, timeout: float) -> Any:
         if address.scheme == "tcp":
             for option in _TCP_OPTIONS:
                 _check(lib.nng_stream_dialer_set_bool(dialer, option, True))
-        lib.nng_aio_set_timeout(aio.handle, max(1, math.ceil(timeout * 1000)))
-        lib.nng_stream_dialer_dial(dialer, aio.handle)
-        # Python handles no signal while its main thread is inside NNG; joining a thread is interruptible.
-        waiter = threading.Thread(target=aio.wait, name="mirai-nng-dial", daemon=True)
-        waiter.start()
-        try:
-            waiter.join()
-        except BaseException:
-            lib.nng_aio_cancel(aio.handle)
-            waiter.join()
-            lib.nng_stream_free(aio.output())  # NULL, unless it came through just then
-            raise
-        aio.check()
-        return aio.output()
+        stream = _attempt(dialer, aio, deadline)
+        while address.scheme == "tcp" and not _is_connected(stream):
+            lib.nng_stream_free(stream)
+            stream = _attempt(dialer, aio, deadline)
+        return stream
     finally:
         lib.nng_stream_dialer_free(dialer)
         aio.free()
+
+
+def _attempt(dialer: Any, aio: _Aio, deadline: float) -> Any:
+    lib.nng_aio_set_timeout(aio.handle, max(1, math.ceil((deadline - time.monotonic()) * 1000)))
+    lib.nng_stream_dialer_dial(dialer, aio.handle)
+    # Python handles no signal while its main thread is inside NNG; joining a thread is interruptible.
+    waiter = threading.Thread(target=aio.wait, name="mirai-nng-dial", daemon=True)
+    waiter.start()
+    try:
+        waiter.join()
+    except BaseException:
+        lib.nng_aio_cancel(aio.handle)
+        waiter.join()
+        lib.nng_stream_free(aio.output())  # NULL, unless it came through just then
+        raise
+    aio.check()
+    return aio.output()
+
+
+def _is_connected(stream: Any) -> bool:
+    """Whether a dialled stream is more than an attempt.
+
+    NNG 1.11 takes the first event of its socket for the answer, and that may be the hang-up that epoll reports of
+    a socket not connected yet.
+    """
+    return not lib.nng_stream_get_addr(stream, b"remote-address", ffi.new("nng_sockaddr *"))
 
 
 def _check(code: int) -> None:

@@ -152,7 +152,7 @@ def _dial_unix(name: str, timeout: float) -> socket.socket:
 def _dial_tcp(address: Address, timeout: float) -> socket.socket:
     # As bytes: a host in a str costs the import of a codec, 5 ms of a daemon's start.
     host = address.place.encode()
-    connection = socket.create_connection((host, address.port), timeout)  # type: ignore[arg-type]
+    connection = socket.create_connection((host, address.port), timeout)
     if connection.getsockname() == connection.getpeername():
         # Where nobody listens, the system may pick that same port for our end, and TCP connects it to itself.
         connection.close()

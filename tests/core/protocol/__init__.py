@@ -1,0 +1,1 @@
+"""The decisions, tested without socket, thread, clock or file."""
