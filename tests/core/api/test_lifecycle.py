@@ -173,7 +173,7 @@ ENDS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
     "abort": ("import os; os.write(2, b'out of luck\\n'); os.abort()", "SIGABRT.*out of luck"),
     "terminate": ("import os, signal; os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(60)", "SIGTERM"),
-    "close": ("import os; os.closerange(3, 100)", "daemon 1"),
+    "close": ("import os; os.closerange(3, 100)", "Bad file descriptor"),
 }
 
 
@@ -229,6 +229,7 @@ def test_an_idle_daemon_that_is_killed_hurts_nobody(two):
     mirai("1").result(DEADLINE)
 
     os.kill(pids()[0], signal.SIGKILL)
+    wait_until(lambda: info().connections == 1, "the daemon to be missed")
 
     assert [m.result(DEADLINE) for m in mirai_map(range(100), tasks.double)] == [2 * i for i in range(100)]
 
@@ -324,26 +325,24 @@ def test_a_storm_of_timeouts(two):
 
 def test_cancellations_from_many_threads(two):
     """While others submit, and wait."""
-    stop = threading.Event()
-    ms: list = []
+    ms, kept = [], []
+    complete = threading.Event()
 
     def cancel():
-        while not stop.is_set():
-            for m in ms[-50:]:
+        while not all(m.cancelled() for m in ms) or not complete.is_set():
+            for m in ms[-50:] if not complete.is_set() else ms:
                 m.cancel()
 
-    threads = [threading.Thread(target=cancel) for _ in range(4)]
+    threads = [threading.Thread(target=cancel, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
-    kept = []
     for i in range(300):
         ms.append(mirai(time.sleep, 60))
         kept.append(mirai(tasks.double, i))
         ms.append(mirai(time.sleep, 60))
-    call_mirai(ms)
-    stop.set()
+    complete.set()
     for thread in threads:
-        thread.join()
+        thread.join(DEADLINE)
 
     assert [m.result(DEADLINE) for m in kept] == [2 * i for i in range(300)]
     assert all(isinstance(m.data, Canceled) for m in ms)
@@ -416,14 +415,14 @@ def test_a_task_may_start_threads_that_go_on(one):
     assert mirai(tasks.double, 1).result(PROMPT) == 2
 
 
-def test_a_task_may_leave_a_thread_that_never_ends(tmp_path):
+def test_a_task_may_leave_a_thread_that_never_ends():
     """A daemon leaves in time, whoever still runs in it."""
     with daemons(1):
         text = "import threading, time; threading.Thread(target=time.sleep, args=(300,)).start()"
         assert mirai(text).result(DEADLINE) is None
         began = time.monotonic()
 
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 1.5
 
 
 @pytest.mark.parametrize("output", [False, True])
@@ -457,15 +456,14 @@ def test_a_task_may_close_its_standard_streams(one):
 @pytest.mark.parametrize(
     "text",
     [
-        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); None",
         "import gc; gc.disable()",
         "import sys; sys.setrecursionlimit(100)",
         "import sys; sys.settrace(lambda *a: None)",
         "import threading; threading.Thread(target=lambda: 1 / 0).start()",
         "import sys; del sys.modules['__main__']",
         "import os; os.chdir('/'); os.environ.clear()",
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))",
-        "import atexit; atexit.register(lambda: 1 / 0)",
+        "import atexit; atexit.register(lambda: 1 / 0); None",
         "import sys; sys.exit = None",
         "import faulthandler; faulthandler.disable()",
         "import locale, socket; socket.setdefaulttimeout(0.001)",
@@ -582,12 +580,12 @@ def test_a_host_may_use_multiprocessing(run_host):
 # The end of the host
 
 RUNNING = """
-    import os, sys, time
-    daemons(2)
-    launch_local(1)
-    running = mirai("import time; time.sleep(300)")
-    hot = mirai("while True: pass")
-    stubborn = mirai('''
+import os, sys, time
+
+daemons(3)
+sleeping = mirai("import time; time.sleep(300)")
+busy = mirai("while True: pass")
+stubborn = mirai('''
 import time
 while True:
     try:
@@ -595,10 +593,9 @@ while True:
     except BaseException:
         pass
 ''')
-    alone = mirai("import time; time.sleep(300)", _compute="other") if False else None
-    queued = [mirai("1") for _ in range(10)]
-    while status().mirai.executing < 3:
-        time.sleep(0.001)
+queued = [mirai("1") for _ in range(10)]
+while status().mirai.executing < 3:
+    time.sleep(0.001)
 """
 
 
@@ -619,7 +616,7 @@ while True:
 def test_when_the_host_ends_nothing_of_it_stays(start_host, end, code):
     """However it ends and whatever still runs: no process, no directory. The check after each test looks for them."""
     began = time.monotonic()
-    host = start_host(f"{RUNNING}\n    {end}\n")
+    host = start_host(RUNNING + end)
 
     status, output, errors = host.end()
 
@@ -628,16 +625,40 @@ def test_when_the_host_ends_nothing_of_it_stays(start_host, end, code):
     assert time.monotonic() - began < 10
 
 
-def test_when_a_host_is_killed_while_it_starts_daemons_nothing_stays(start_host):
+def test_when_a_host_is_killed_while_it_starts_daemons_nothing_stays(start_host, tmp_path):
     """They find nobody to dial, and leave."""
-    for pause in (0.0, 0.02, 0.05, 0.08):
-        host = start_host("print('begins', flush=True); daemons(4); import time; time.sleep(60)")
-        host.line()
-        time.sleep(pause)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first" / "sitecustomize.py").write_text(f"""
+import os, sys, time
+if len(sys.argv) > 1 or sys.argv[0] == "-c":
+    open({str(tmp_path / "started")!r}, "w").close()
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.01)
+""")
+    path = os.pathsep.join(filter(None, [str(tmp_path / "first"), os.environ.get("PYTHONPATH")]))
+    host = start_host("daemons(2)", {**os.environ, "PYTHONPATH": path})
+    wait_until((tmp_path / "started").exists, "a daemon's process to begin")
 
-        host.process.kill()
+    host.process.kill()
 
-        host.end()
+    host.end()
+
+
+def test_when_a_host_is_killed_a_daemon_with_threads_leaves(start_host):
+    """Those that a task left running keep a process alive, in Python."""
+    host = start_host("""
+        import time
+        daemons(1)
+        mirai("import threading, time; threading.Thread(target=time.sleep, args=(300,)).start()").result()
+        print("run", flush=True)
+        time.sleep(60)
+    """)
+    host.line()
+
+    host.process.kill()
+
+    host.end()
 
 
 def test_when_a_host_without_daemons_is_killed_its_tasks_processes_leave(start_host):
@@ -657,21 +678,27 @@ def test_when_a_host_without_daemons_is_killed_its_tasks_processes_leave(start_h
     host.end()
 
 
-def test_a_task_that_never_lets_go_of_the_interpreter_does_not_stay(start_host):
-    """Nothing else runs in its process then, so its end must come from outside of Python."""
+def test_when_a_host_is_killed_a_daemon_that_hears_nothing_leaves(start_host):
+    """Some calls never let another thread run: the end must then come from outside of Python."""
     host = start_host("""
         import time
         daemons(1)
-        m = mirai("import re; re.match('(a+)+$', 'a' * 60 + 'b')")
-        time.sleep(0.3)
-        print("run", flush=True)
+        m = mirai("import re; open(path, 'w').close(); re.match('(a+)+$', 'a' * 60 + 'b')", path=__file__ + ".begun")
+        while not __import__("os").path.exists(__file__ + ".begun"):
+            time.sleep(0.001)
+        print(status().daemons[0].pid, flush=True)
         time.sleep(60)
     """)
-    host.line()
+    daemon = psutil.Process(int(host.line()))
 
     host.process.kill()
 
-    host.end()
+    try:
+        daemon.wait(PROMPT)
+    finally:
+        if daemon.is_running():
+            daemon.kill()
+        host.end()
 
 
 def test_the_host_may_end_while_threads_wait(start_host):
@@ -764,11 +791,11 @@ def test_a_daemons_memory_does_not_grow_with_its_tasks(one):
         mirai_map([1], lambda i, data: i, data).collect()
     before = mirai(memory).result(DEADLINE)
 
-    for _ in range(40):
+    for _ in range(20):
         mirai(len, data).result(DEADLINE)
         mirai_map([1], lambda i, data: i, data).collect()
 
-    assert mirai(memory).result(DEADLINE) - before < 80_000_000
+    assert mirai(memory).result(DEADLINE) - before < 40_000_000
 
 
 def test_the_hosts_memory_does_not_grow_with_its_tasks(run_host):

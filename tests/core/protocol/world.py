@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mirai.protocol.scheduler import Action
 
 BYE, END = "BYE", "END"
-SHORT, LONG = 1e-5, 0.02  # seconds of evaluation
+SHORT, MIDDLE, LONG = 1e-5, 0.001, 0.02  # seconds of evaluation
 
 
 class FakeDaemon:
@@ -179,7 +179,7 @@ class World:
             if daemon.evaluating is not None:
                 daemon.finish(elapsed)
 
-    def evaluate(self, daemon: FakeDaemon, tasks: int = 1, elapsed: float = SHORT) -> None:
+    def evaluate(self, daemon: FakeDaemon, tasks: int = 1000, elapsed: float = SHORT) -> None:
         """The same, and the host reads the results, all at once."""
         self.work(daemon, tasks, elapsed)
         self.read_data(daemon)

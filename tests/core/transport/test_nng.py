@@ -119,6 +119,14 @@ def test_exit_does_not_wait_for_a_peer_that_reads_nothing():
     listener.close()
 
 
+def test_attempt_is_never_taken_for_a_connection():
+    """NNG itself reports success for one in three of these."""
+    with silent_url() as url:
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                nng.dial(url, 0.05)
+
+
 def test_interrupt_ends_a_dial():
     """Ctrl-C in a daemon that waits for a host that does not answer."""
     with silent_url() as url:

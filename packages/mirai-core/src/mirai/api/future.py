@@ -148,9 +148,12 @@ class Mirai(Future[T], Generic[T]):
             if not self.done():
                 self._done_callbacks.append(fn)
                 return
+        self._call(fn)
+
+    def _call(self, fn: Callable[[Future[T]], object]) -> None:
         try:
             fn(self)
-        except Exception:
+        except BaseException:  # SystemExit too: it would end a thread that is not the callback's
             from concurrent.futures._base import LOGGER
 
             LOGGER.exception("exception calling callback for %r", self)
@@ -291,7 +294,8 @@ class Mirai(Future[T], Generic[T]):
 
     def run_callbacks(self) -> None:
         """Those of `add_done_callback`."""
-        self._invoke_callbacks()  # type: ignore[attr-defined]
+        for callback in self._done_callbacks:
+            self._call(callback)
 
     def _tell(self) -> bool:
         # The state is set, and only now is looked for who waits; who waits does it the other way round.
@@ -305,6 +309,8 @@ class Mirai(Future[T], Generic[T]):
             for waiter in self._waiters:
                 if self._state is CANCELLED_AND_NOTIFIED:
                     waiter.add_cancelled(self)
+                elif self.failed():
+                    waiter.add_exception(self)
                 else:
                     waiter.add_result(self)
             self._cond.notify_all()
@@ -349,7 +355,9 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
         return error, error
     try:
         value = serialize.loads(count, body)
-    except Exception as broken:
+    except BaseException as broken:
+        if isinstance(broken, KeyboardInterrupt):
+            raise  # by who waits here
         error = MiraiError(
             f"the result cannot be loaded here: {type(broken).__name__}: {broken}; "
             "what it is made of must be importable on the host too",

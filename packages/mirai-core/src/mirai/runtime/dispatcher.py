@@ -42,6 +42,7 @@ log = logging.getLogger("mirai")
 log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
 
 SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
+DEEPEST = 16  # callbacks called from callbacks
 HANDSHAKE = 10.0  # seconds that a peer has to say what it is
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 ALONE = 20.0  # seconds until they fail
@@ -709,9 +710,10 @@ class Dispatcher:
         if self._waiting_for_quiet and (self._closed or self._is_quiet()):
             while self._waiting_for_quiet:
                 self._waiting_for_quiet.pop().happen()
-        if not self._resolved or getattr(self._calling, "now", False):
-            return  # a callback resolved another future: not deeper and deeper, but after it
-        self._calling.now = True
+        depth = getattr(self._calling, "depth", 0)
+        if not self._resolved or depth >= DEEPEST:
+            return  # callbacks that resolve futures that have callbacks: no deeper, but after the first of them
+        self._calling.depth = depth + 1
         try:
             while self._resolved:
                 try:
@@ -720,7 +722,7 @@ class Dispatcher:
                     return  # another thread took the last one
                 future.run_callbacks()
         finally:
-            self._calling.now = False
+            self._calling.depth = depth
 
 
 class _Stack(Once):

@@ -235,7 +235,7 @@ def describe(error: BaseException) -> Failure:
     except BaseException as broken:
         text = f"{type(error).__name__} (its traceback cannot be printed: {type(broken).__name__})\n"
     if isinstance(error, SystemExit):
-        message = f"the task called sys.exit({_text(error)}); return a value instead, its daemon serves on"
+        message = f"the task called sys.exit({_shown(error.code)}); return a value instead, its daemon serves on"
     elif said := _text(error):
         message = f"{type(error).__name__}: {said}"
     else:
@@ -261,6 +261,13 @@ def _unserializable(value: Any, error: BaseException) -> Failure:
     return failure
 
 
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except BaseException as broken:
+        return f"<its __repr__ raised {type(broken).__name__}>"
+
+
 def _text(error: BaseException) -> str:
     try:
         return str(error)
@@ -273,6 +280,10 @@ def _pickled(error: BaseException) -> Serialized | None:
     if not isinstance(error, Exception):
         return None  # the host must not exit, nor be interrupted, because a task did
     try:
+        try:
+            str(error)  # one that exits on being printed would end the host
+        except Exception:
+            pass
         count, body = serialize.dumps(error)
         same = type(serialize.loads(count, serialize.joined(body))) is type(error)
         return (count, body) if same else None

@@ -148,6 +148,8 @@ class Lead:
     def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
         """Wait until `awaited` is done, driving the sockets meanwhile. False: the time is over."""
         deadline = None if timeout is None else time.monotonic() + timeout
+        if self._leader == _thread.get_ident():
+            return self._lead_deeper(awaited, deadline)
         waker: _thread.LockType | None = None
         try:
             while not awaited.done():
@@ -194,6 +196,17 @@ class Lead:
                     self._round(remaining)
             finally:
                 self._give_up()
+
+    def _lead_deeper(self, awaited: Awaited, deadline: float | None) -> bool:
+        """As `wait`, in a callback of the thread that leads."""
+        while not awaited.done():
+            if self.uninterrupted.pending:
+                raise KeyboardInterrupt  # here too it ends the wait only
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if remaining is not None and remaining <= 0:
+                break
+            self._round(remaining)
+        return awaited.done()
 
     def _give_up(self) -> None:
         """The end of a turn, by whoever had it."""
