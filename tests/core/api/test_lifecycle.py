@@ -629,20 +629,31 @@ def test_when_a_host_is_killed_while_it_starts_daemons_nothing_stays(start_host,
     """They find nobody to dial, and leave."""
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "sitecustomize.py").write_text(f"""
-import os, sys, time
-if len(sys.argv) > 1 or sys.argv[0] == "-c":
+import os, time
+if "HOST" in os.environ:
     open({str(tmp_path / "started")!r}, "w").close()
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while os.getppid() == int(os.environ["HOST"]):
         time.sleep(0.01)
 """)
     path = os.pathsep.join(filter(None, [str(tmp_path / "first"), os.environ.get("PYTHONPATH")]))
-    host = start_host("daemons(2)", {**os.environ, "PYTHONPATH": path})
+    text = "import os; os.environ['HOST'] = str(os.getpid()); daemons(2)"
+    host = start_host(text, {**os.environ, "PYTHONPATH": path})
     wait_until((tmp_path / "started").exists, "a daemon's process to begin")
 
     host.process.kill()
 
     host.end()
+
+
+def assert_leaves(daemon, host):
+    """Kill the host, and see that its daemon leaves."""
+    host.process.kill()
+    try:
+        wait_until(lambda: not daemon.is_running(), "the daemon to leave", timeout=PROMPT)
+    finally:
+        if daemon.is_running():
+            daemon.kill()
+        host.end()
 
 
 def test_when_a_host_is_killed_a_daemon_with_threads_leaves(start_host):
@@ -651,14 +662,11 @@ def test_when_a_host_is_killed_a_daemon_with_threads_leaves(start_host):
         import time
         daemons(1)
         mirai("import threading, time; threading.Thread(target=time.sleep, args=(300,)).start()").result()
-        print("run", flush=True)
+        print(status().daemons[0].pid, flush=True)
         time.sleep(60)
     """)
-    host.line()
 
-    host.process.kill()
-
-    host.end()
+    assert_leaves(psutil.Process(int(host.line())), host)
 
 
 def test_when_a_host_without_daemons_is_killed_its_tasks_processes_leave(start_host):
@@ -689,27 +697,19 @@ def test_when_a_host_is_killed_a_daemon_that_hears_nothing_leaves(start_host):
         print(status().daemons[0].pid, flush=True)
         time.sleep(60)
     """)
-    daemon = psutil.Process(int(host.line()))
 
-    host.process.kill()
-
-    try:
-        daemon.wait(PROMPT)
-    finally:
-        if daemon.is_running():
-            daemon.kill()
-        host.end()
+    assert_leaves(psutil.Process(int(host.line())), host)
 
 
 def test_the_host_may_end_while_threads_wait(start_host):
     """They learn that it is over, and do not keep it."""
     host = start_host("""
-        import threading
+        import sys, threading
         daemons(1)
         m = mirai("import time; time.sleep(300)")
 
         def wait():
-            print(type(m.exception()).__name__, flush=True)
+            sys.stdout.write(f"{type(m.exception()).__name__}\\n")
 
         threads = [threading.Thread(target=wait) for _ in range(3)]
         for thread in threads:

@@ -149,8 +149,10 @@ except KeyboardInterrupt:
 def test_forked_child_ends_and_its_parent_goes_on():
     """In the child NNG aborts the process, or never lets it end: it must not be touched there."""
     run("""
-import os, select, signal
+import os, select, signal, warnings
 from mirai.transport import nng
+
+warnings.simplefilter("ignore")  # of the very thing that is tested here
 
 listener = nng.listen("tcp://127.0.0.1:0")
 near = nng.dial(listener.url, 10)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from queue import SimpleQueue
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from mirai.api.future import Mirai
+    from mirai.runtime.lead import Waker
 
 T = TypeVar("T")
 
@@ -21,11 +22,16 @@ class Completed(Generic[T]):
         self._mirais = mirais
 
     def __iter__(self) -> Iterator[Mirai[T]]:
-        there: SimpleQueue[Any] = SimpleQueue()
+        arrivals: _Arrivals[T] = _Arrivals()
         for m in self._mirais:
-            m.add_done_callback(there.put)
+            m.wake_when_done(_Bell(m, arrivals))
+        first = 0  # of those that may be unresolved: whoever waits drives the sockets, its own among them
         for _ in self._mirais:
-            yield there.get()
+            while not arrivals.here:
+                while first < len(self._mirais) - 1 and self._mirais[first].done():
+                    first += 1
+                self._mirais[first]._service.wait(arrivals)
+            yield arrivals.here.popleft()
 
     async def __aiter__(self) -> AsyncIterator[Mirai[T]]:
         import asyncio
@@ -43,3 +49,42 @@ class Completed(Generic[T]):
             m.add_done_callback(note)
         for _ in self._mirais:
             yield await there.get()
+
+
+class _Arrivals(Generic[T]):
+    """Those that are resolved and not yet taken: what `Lead.wait` can wait for."""
+
+    def __init__(self) -> None:
+        self.here: deque[Mirai[T]] = deque()
+        self._wakers: deque[Waker] = deque()
+
+    def done(self) -> bool:
+        return bool(self.here)
+
+    def wake_when_done(self, waker: Waker) -> None:
+        self._wakers.append(waker)
+        if self.here:
+            self._wake()
+
+    def add(self, m: Mirai[T]) -> None:
+        self.here.append(m)
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._wakers:
+            try:
+                self._wakers.popleft().release()
+            except (IndexError, RuntimeError):
+                pass  # another thread was there first
+
+
+class _Bell(Generic[T]):
+    """Rung, as a lock is released, when a mirai is resolved."""
+
+    __slots__ = ("_arrivals", "_m")
+
+    def __init__(self, m: Mirai[T], arrivals: _Arrivals[T]) -> None:
+        self._m, self._arrivals = m, arrivals
+
+    def release(self) -> None:
+        self._arrivals.add(self._m)

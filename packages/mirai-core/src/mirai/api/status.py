@@ -57,7 +57,7 @@ class DaemonRow:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Status:
     """What goes on in a profile."""
 
@@ -85,6 +85,8 @@ class Status:
             counts = f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}"
             lines.append(f"{counts}  {mirai:15}  {row.pid:>7}  {row.host}")
         return "\n".join(lines)
+
+    __repr__ = __str__  # what a notebook shows
 
 
 def status(compute: str | None = None) -> Status:

@@ -22,11 +22,12 @@ class Window:
         """`largest` 1 is strictly one at a time."""
         self.size = 1
         self.largest = largest
-        self.expected = 0.0  # seconds a task
+        self.expected = 0.0  # seconds a task; 0 until one has taken some
 
     def finished(self, elapsed: float) -> None:
         """A task took `elapsed` seconds."""
-        self.expected += LEARNING * (elapsed - self.expected)
+        expected = self.expected
+        self.expected = expected + LEARNING * (elapsed - expected) if expected else elapsed
         if self.size > 1 and self.size * self.expected > HORIZON:
             self.size = max(1, int(HORIZON / self.expected))
 

@@ -38,7 +38,8 @@ REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
 INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets its handlers
-AGAIN = 0.01  # seconds until a task is interrupted again that could not be
+AGAIN = 0.001  # seconds until a task is interrupted again that has not noticed, at first
+LEAST = 0.1  # and after many times
 IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
 
 
@@ -123,8 +124,8 @@ class Daemon:
         self._begun = 0  # the last task begun
         self._recalled = 0  # of those not begun, the ones up to this one are not ours any more
         self._skipped: set[int] = set()  # cancelled before they began
-        self._target = 0  # the task that the host wants interrupted
-        self._asked = 0.0  # when the host wanted that
+        self._interrupts = 0  # the task that was interrupted last
+        self._asked = 0.0  # when the host wanted a task to be interrupted
         self._leaving = False
         self._served = False  # the main thread is through
         self._main_thread = _thread.get_ident()
@@ -257,17 +258,14 @@ class Daemon:
         if self._evaluator.armed:
             if self._leaving:
                 raise Leave
-            if self._evaluator.armed == self._target:
-                if _importing(frame) and time.monotonic() - self._asked < IMPORT:
-                    # A compiled module that was interrupted while it loaded cannot be loaded again.
-                    _thread.start_new_thread(self._interrupt_again, (self._target,))
-                else:
-                    raise Interrupted
-
-    def _interrupt_again(self, seq: int) -> None:
-        time.sleep(AGAIN)
-        if self._evaluator.armed == seq == self._target:
-            signal.pthread_kill(self._main_thread, INTERRUPT)
+            target = self._evaluator.target
+            # Only once, so that a task may catch it and go on. And not in an import, while that may still end:
+            # a compiled module that was interrupted while it loaded cannot be loaded again.
+            if self._evaluator.armed == target != self._interrupts and not (
+                _importing(frame) and time.monotonic() - self._asked < IMPORT
+            ):
+                self._interrupts = target
+                raise Interrupted
 
     def _keyboard(self, signum: int, frame: FrameType | None) -> None:
         if self._evaluator.armed:
@@ -306,8 +304,16 @@ class Daemon:
             if seq > self._begun:
                 self._skipped.add(seq)
                 return
-        self._target, self._asked = seq, time.monotonic()
-        signal.pthread_kill(self._main_thread, INTERRUPT)
+        self._evaluator.target, self._asked = seq, time.monotonic()
+        _thread.start_new_thread(self._insist, (seq,))
+
+    def _insist(self, seq: int) -> None:
+        """Interrupt a task until it has noticed: a signal just before a system call does not end that call."""
+        pause = AGAIN
+        while self._evaluator.armed == seq != self._interrupts:
+            signal.pthread_kill(self._main_thread, INTERRUPT)
+            time.sleep(pause)
+            pause = min(2 * pause, LEAST)
 
     def _give_back(self, last: int) -> None:
         with self._lock:

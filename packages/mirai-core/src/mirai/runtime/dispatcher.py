@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import logging
@@ -745,7 +746,7 @@ _open: set[Dispatcher] = set()
 
 
 def _close_all() -> None:
-    """At the end of the interpreter, while threads can still be joined."""
+    """At the end of the program, when those of its threads have ended that it waits for."""
     for dispatcher in list(_open):
         dispatcher.close(why="the host program ended first")
 
@@ -772,5 +773,5 @@ def _forget_in_child() -> None:
     _open.clear()
 
 
-threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # before atexit, as concurrent.futures does
+atexit.register(_close_all)
 os.register_at_fork(before=_hold_for_fork, after_in_parent=_go_on_in_parent, after_in_child=_forget_in_child)

@@ -65,6 +65,7 @@ class Evaluator:
     def __init__(self, what: cleanup.Cleanup) -> None:
         """`what` is put back after each task."""
         self.armed = 0  # the task that may be interrupted now, 0 for none
+        self.target = 0  # the task that is to be interrupted
         self._main = sys.modules["__main__"].__dict__
         # C code that imports looks there, as NumPy's does: a module made by hand has none.
         self._main.setdefault("__builtins__", builtins)
@@ -91,6 +92,8 @@ class Evaluator:
         try:
             try:
                 self.armed = seq
+                if self.target == seq:
+                    raise Interrupted  # wanted just before it was armed
                 value = self._call(count, blob, body, everywhere)
             finally:
                 self.armed = 0

@@ -48,6 +48,10 @@ class Uninterrupted:
                     self.pending = False
                     signal.raise_signal(_SIGINT)
 
+    def pending_here(self) -> bool:
+        """Whether the signal waits, and this is the thread that it is for."""
+        return self.pending and _thread.get_ident() == _main
+
     def abandon(self) -> None:
         """In a forked child: where another thread forked, the one that held the signal back is gone."""
         if self._depth and self._holder != _thread.get_ident():

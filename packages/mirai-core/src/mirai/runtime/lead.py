@@ -200,7 +200,7 @@ class Lead:
     def _lead_deeper(self, awaited: Awaited, deadline: float | None) -> bool:
         """As `wait`, in a callback of the thread that leads."""
         while not awaited.done():
-            if self.uninterrupted.pending:
+            if self.uninterrupted.pending_here():
                 raise KeyboardInterrupt  # here too it ends the wait only
             remaining = None if deadline is None else deadline - time.monotonic()
             if remaining is not None and remaining <= 0:

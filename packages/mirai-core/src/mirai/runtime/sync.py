@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +19,8 @@ from mirai.runtime.seeding import Kept
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
+    from typing import Self
 
     from mirai.errors import ErrorValue
     from mirai.protocol.scheduler import Task
@@ -53,7 +57,8 @@ class Sync:
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
         try:
-            status, (count, body) = self._evaluator.run(1, task.count, blob, joined(task.body), task.everywhere)
+            with _CtrlC() as ctrl_c:
+                status, (count, body) = self._evaluator.run(1, task.count, blob, joined(task.body), task.everywhere)
             if task.everywhere:
                 self._evaluator.baseline.take()
             else:
@@ -69,6 +74,8 @@ class Sync:
             timer.callback()
         if task.future.settle(status, count, joined(body)):
             task.future.run_callbacks()
+        if ctrl_c.pressed:
+            raise KeyboardInterrupt  # meant for the program, of which this task may be one of thousands
 
     def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
         """Evaluate it once: there is one daemon."""
@@ -132,3 +139,25 @@ class Sync:
 
     def close(self, **how: Any) -> None:
         """There is nothing to close; values that are here stay."""
+
+
+class _CtrlC:
+    """Tells a Ctrl-C from a `KeyboardInterrupt` that the task itself raised."""
+
+    pressed = False
+    _handler: Any = None
+
+    def __enter__(self) -> Self:
+        handler = signal.getsignal(signal.SIGINT)
+        if callable(handler) and threading.current_thread() is threading.main_thread():
+            self._handler = handler
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._handler is not None and signal.getsignal(signal.SIGINT) == self._press:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def _press(self, signum: int, frame: FrameType | None) -> None:
+        self.pressed = True
+        self._handler(signum, frame)
