@@ -103,6 +103,20 @@ def test_long_tasks_are_given_one_at_a_time():
     assert len(daemon.data_down) == 1
 
 
+def test_a_daemon_is_given_more_when_half_is_done():
+    """Not at each answer, which would be as many messages as tasks; nor at the last, when it waits already."""
+    world, daemon = world_with(held=16)
+    for _ in range(100):
+        world.submit()
+    world.evaluate(daemon, 1)
+    assert len(daemon.data_down) == 32
+
+    world.evaluate(daemon, 15)
+    assert len(daemon.data_down) == 17
+    world.evaluate(daemon, 1)
+    assert len(daemon.data_down) == 32
+
+
 def test_with_a_window_of_one_a_daemon_holds_one():
     """Who asks for strict order gets it, however short the tasks."""
     world = World(Scheduler(1), window=1)
@@ -255,6 +269,32 @@ def test_what_waits_behind_a_long_task_is_taken_back():
     assert world.may_cancel() == [in_hand]
 
 
+def test_what_a_daemon_will_begin_soon_is_left_to_it():
+    """It goes on answering."""
+    world, daemon, other = world_with(held=9, others=1)
+    for _ in range(4):
+        world.tick(0.8 * STALL)
+        world.evaluate(daemon, 1)
+    assert not daemon.asked
+
+    world.tick(1.1 * STALL)
+    assert daemon.asked
+
+
+def test_a_daemon_is_not_asked_for_what_it_has_begun():
+    """Up to there, its answers are still on their way. It would take back its word on what was behind, too."""
+    world, daemon, other = world_with(held=3, others=1)
+    world.tick(1.0)
+    world.work(daemon, 1)
+    world.begin(daemon)
+    daemon.hear()
+    world.read_control(daemon)
+    world.tick(1.0)
+
+    assert not daemon.asked
+    world.run_out()
+
+
 def test_a_lone_daemon_keeps_what_it_holds():
     """Nobody else could begin it: there is no need to look every 2 ms."""
     world, daemon = world_with(held=9)
@@ -346,10 +386,12 @@ def test_a_daemon_is_asked_once_at_a_time(elapsed):
 
 def test_an_idle_daemon_relieves_one_that_holds_too_much():
     """At once: at the end of a batch, a few milliseconds are what is left to be gained."""
-    world = crowd(1)
-    world.join()
+    world = crowd(2)
+    overfull, other = world.daemons
+    world.evaluate(other)
 
-    assert world.daemons[0].asked
+    assert overfull.asked
+    world.run_out()
 
 
 def test_no_more_daemons_are_asked_than_are_idle():
@@ -481,16 +523,20 @@ def test_cancelled_copies_let_others_pass():
 
 
 def test_copies_do_not_wait_for_cancelled_tasks():
-    """These are still in the queue."""
-    world = World(Scheduler(1), window=1)
-    world.join()
+    """These are still in the queue, also where they came back to it."""
+    world = World(Scheduler())
+    one, two = world.join(2)
     world.submit()
+    back = world.submit()
+    one.say_goodbye()
+    world.read_data(one)
     waiting = world.submit()
     (copy,) = world.everywhere()
+    world.cancel(back)
     assert copy.state == WAITING
     world.cancel(waiting)
 
-    assert copy.daemon == 1
+    assert copy.daemon == two.number
 
 
 def test_copies_wait_for_what_may_come_back():

@@ -37,6 +37,7 @@ class FakeDaemon:
         self.working = True  # until it crashes or says goodbye
         self.crashed = False
         self.asked = False  # for a recall, and the host has not read the answer
+        self.answered = 0  # to the last recall that the host read the answer of
 
     def can_begin(self) -> bool:
         return self.working and self.evaluating is None and bool(self.data_down)
@@ -214,8 +215,8 @@ class World:
             self._perform(actions)
 
     def read_control(self, daemon: FakeDaemon) -> None:
-        daemon.asked = False
-        self._perform(self.scheduler.recalled(daemon.number, daemon.control_up.popleft(), self.now))
+        daemon.asked, daemon.answered = False, daemon.control_up.popleft()
+        self._perform(self.scheduler.recalled(daemon.number, daemon.answered, self.now))
 
     def tick(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -322,7 +323,8 @@ class World:
         return [task for task in self.records if task.state == WAITING and not task.everywhere]
 
     def not_begun(self, before: float = float("inf")) -> list[Task]:
-        """The tasks, but for copies of an `everywhere`, that arrived before and that no daemon can have begun."""
+        """The tasks, but for copies of an `everywhere`, that arrived before and that no daemon is known to have begun."""
+        begun = {daemon.number: daemon.answered for daemon in self.daemons}
         return [
             task
             for task, record in self.records.items()
@@ -330,6 +332,7 @@ class World:
             and not task.everywhere
             and task.state != OVER
             and not self.scheduler.is_executing(task)
+            and not (task.state == HELD and task.seq <= begun[task.daemon])
         ]
 
     def may_cancel(self) -> list[Task]:

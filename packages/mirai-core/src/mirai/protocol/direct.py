@@ -41,8 +41,8 @@ class RoundRobin(Scheduler):
         actions: list[Action] = []
         while True:
             while self._queue and self._daemons and (tasks := self._queue.take(1)):
-                self._give(self._next(), tasks, now, actions)
-            if self._queue or not self._barriers or not self._pass_barrier(now, actions):
+                self._give(self._next(), tasks, actions)
+            if self._queue or not self._barriers or not self._pass_barrier(actions):
                 return actions
 
     def _refill(self, at: _Daemon, now: float) -> Sequence[Action]:

@@ -161,7 +161,7 @@ class Scheduler:
         self._idle[daemon] = joined
         actions: list[Action] = []
         if self._setups:
-            self._give(joined, [self._hidden(*setup) for setup in self._setups], now, actions)
+            self._give(joined, [self._hidden(*setup) for setup in self._setups], actions)
         actions += self._assign(now)
         return actions
 
@@ -249,8 +249,7 @@ class Scheduler:
             # It had finished all that it began: the first of these was counted as begun.
             self.queued_bytes += back[0].size
             self._idle[daemon] = at
-        if len(held) > 1:
-            self._crowded[daemon] = at
+        # What it has kept, it has begun, though not all of the results may be here: it is not crowded any more.
         self._take_back(back)
         return self._assign(now)
 
@@ -306,11 +305,11 @@ class Scheduler:
         while True:
             while idle and queue:
                 if tasks := queue.take(1):
-                    self._give(next(reversed(idle.values())), tasks, now, actions)
+                    self._give(next(reversed(idle.values())), tasks, actions)
             if not self._barriers:
                 break
             queue.drop_cancelled()
-            if queue or not self._pass_barrier(now, actions):
+            if queue or not self._pass_barrier(actions):
                 break
             queue = self._queue
         # Not at every event, as there may be a thousand crowded ones; `ticked` comes soon.
@@ -326,23 +325,22 @@ class Scheduler:
         held, window = at.held, at.window
         if not held:
             window.starved()
-        elif 2 * len(held) > window.size or at.recalling or held[-1].everywhere:
+        elif 2 * len(held) > window.size or held[-1].everywhere:
             return ()
         # Its share, so that none is left idle for what others hold.
         share = -(-waiting // len(self._daemons))
         tasks = self._queue.take(min(window.size - len(held), share))
         actions: list[Action] = []
         if tasks:
-            self._give(at, tasks, now, actions)
-        if self._barriers:
+            self._give(at, tasks, actions)
+        if self._barriers or not tasks:
             actions += self._assign(now)
         return actions
 
-    def _give(self, at: _Daemon, tasks: list[Task], now: float, actions: list[Action]) -> None:
+    def _give(self, at: _Daemon, tasks: list[Task], actions: list[Action]) -> None:
         held = at.held
         if not held:
             del self._idle[at.daemon]
-            at.since = now
             self.queued_bytes -= tasks[0].size
         for task in tasks:
             at.seq += 1
@@ -379,7 +377,7 @@ class Scheduler:
                 task.state = WAITING
                 self._queue.put_back(task)
 
-    def _pass_barrier(self, now: float, actions: list[Action]) -> bool:
+    def _pass_barrier(self, actions: list[Action]) -> bool:
         """The queue before the first barrier is empty: go on behind it, if that can be."""
         barrier = self._barriers[0]
         if not barrier.given and not barrier.is_over():
@@ -387,19 +385,19 @@ class Scheduler:
             if len(self._daemons) < barrier.minimum or self._crowded or self._recalls:
                 return False
             barrier.given = True
-            self._give_copies([task for task in barrier.copies if task.state == WAITING], now, actions)
+            self._give_copies([task for task in barrier.copies if task.state == WAITING], actions)
         if not barrier.is_over():
             return False
         self._barriers.popleft()
         self._queue = barrier.behind
         return True
 
-    def _give_copies(self, copies: list[Task], now: float, actions: list[Action]) -> None:
+    def _give_copies(self, copies: list[Task], actions: list[Action]) -> None:
         setup = copies[0].count, copies[0].body, copies[0].blob
         self._setups.append(setup)
         remaining = iter(copies)
         for at in self._daemons.values():
-            self._give(at, [next(remaining, None) or self._hidden(*setup)], now, actions)
+            self._give(at, [next(remaining, None) or self._hidden(*setup)], actions)
         # Of daemons that have left since.
         actions += [self._lost(task) for task in remaining]
 
@@ -444,7 +442,7 @@ class _Daemon:
         self.held: deque[Task] = deque()  # the first one is in evaluation
         self.window = Window(largest_window)
         self.seq = 0  # of the task given last
-        self.since = 0.0  # when the first one began, as far as the host can know
+        self.since = 0.0  # when it answered last: the first of several tasks began then
         self.recalling = 0  # the last task asked back, 0 when none is
         self.completed = 0
 

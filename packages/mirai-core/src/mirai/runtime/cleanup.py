@@ -9,6 +9,7 @@ from enum import IntFlag
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
     from typing import Any
 
 
@@ -40,8 +41,9 @@ def parse(value: bool | int | str) -> Cleanup:
 class Baseline:
     """What to go back to: taken at the start, and again after each `everywhere`."""
 
-    def __init__(self, what: Cleanup, main: dict[str, Any]) -> None:
-        self._main = main
+    def __init__(self, what: Cleanup, main: ModuleType) -> None:
+        self._module = main
+        self._main = main.__dict__
         # Not the flags themselves: `&` on those takes two microseconds.
         self._restores_names = bool(what & Cleanup.NAMES)
         self._restores_modules = bool(what & Cleanup.MODULES)
@@ -57,6 +59,7 @@ class Baseline:
 
     def restore(self) -> None:
         """Put back what has changed since."""
+        sys.modules["__main__"] = self._module
         if self._restores_names:
             main, names = self._main, self._names
             main.update(names)

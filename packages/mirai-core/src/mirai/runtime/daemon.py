@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import os
 import signal
+import socket
 import sys
 import time
 from math import inf
@@ -26,7 +27,6 @@ from mirai.transport.urls import remove_local
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
-    import socket
     from types import FrameType
     from typing import Any
 
@@ -256,7 +256,7 @@ class Daemon:
 
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:
         if self._evaluator.armed:
-            if self._leaving:
+            if self._leaving or self._is_abandoned():
                 raise Leave
             target = self._evaluator.target
             # Only once, so that a task may catch it and go on. And not in an import, while that may still end:
@@ -306,6 +306,17 @@ class Daemon:
                 return
         self._evaluator.target, self._asked = seq, time.monotonic()
         _thread.start_new_thread(self._insist, (seq,))
+
+    def _is_abandoned(self) -> bool:
+        """Whether the host has gone, and this daemon is to go with it. The control thread may not get to say so."""
+        if self._options.autoexit is not True:
+            return False
+        try:
+            return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def _insist(self, seq: int) -> None:
         """Interrupt a task until it has noticed: a signal just before a system call does not end that call."""
@@ -426,6 +437,7 @@ def main(argv: list[str]) -> int:
     """`daemon URL --option value …`: the process that evaluates tasks."""
     sys.modules["__main__"] = type(sys)("__main__")
     cleanup.watch()
+    launch = url = ""
     try:
         url, *words = argv
         names = [word.removeprefix("--") for word in words[::2]]
@@ -435,7 +447,40 @@ def main(argv: list[str]) -> int:
         if options.output:
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         launch = os.environ.pop(LAUNCH_VARIABLE, "")
-        return serve(url, options, launch)
+        if launch:
+            _hold_the_lifeline()
+        code = serve(url, options, launch)
     except (OSError, Refused, TypeError, ValueError) as error:
-        print(f"mirai daemon: {error}", file=sys.stderr)
-        return FAILED
+        code = FAILED
+        if launch:
+            remove_local(url)  # where the host that started this one was killed meanwhile
+        try:
+            print(f"mirai daemon: {error}", file=sys.stderr)
+        except OSError:
+            pass  # there is nobody to read it either
+    _thread.start_new_thread(_end, (code,))
+    return code
+
+
+def _hold_the_lifeline() -> None:
+    """Keep the pipe that is stdin, whose other end the host holds: it ends when the host does.
+
+    Where it can, the kernel then sends the interrupt signal. That reaches a task in compiled code that never lets
+    another thread run, but looks for signals, as `re` does. On a connection it would be sent for each frame too.
+    """
+    import fcntl
+
+    lifeline = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, INTERRUPT)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _end(code: int) -> None:
+    """Threads that tasks have left behind do not keep the process."""
+    time.sleep(GRACE)
+    os._exit(code)

@@ -70,7 +70,7 @@ class Evaluator:
         # C code that imports looks there, as NumPy's does: a module made by hand has none.
         self._main.setdefault("__builtins__", builtins)
         self._blobs: dict[int, tuple[int, Buffer] | _Call] = {}
-        self.baseline = cleanup.Baseline(what, self._main)
+        self.baseline = cleanup.Baseline(what, sys.modules["__main__"])
 
     def keep(self, number: int, count: int, body: Buffer) -> None:
         """A call that many tasks share; deserialized by the first of them."""

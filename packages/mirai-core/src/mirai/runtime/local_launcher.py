@@ -85,7 +85,7 @@ class LocalProcess:
         try:
             self._popen = subprocess.Popen(
                 [sys.executable, *flags, "-c", _CODE, url, *option_words(options)],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,  # says, by its end, that the host is gone
                 stdout=subprocess.PIPE if output else subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env=environment,
@@ -95,6 +95,8 @@ class LocalProcess:
         except OSError as error:
             raise DaemonStartError(f"{sys.executable}: {error.strerror}") from error
         self.pid = self._popen.pid
+        assert self._popen.stdin is not None
+        self._lifeline = self._popen.stdin
         self._pidfd = os.pidfd_open(self.pid) if hasattr(os, "pidfd_open") else None
         self._pipes: dict[int, tuple[IO[bytes], IO[str] | None]] = {}
         self._lines: dict[int, bytes] = {}  # begun, and to be forwarded when they end
@@ -158,6 +160,7 @@ class LocalProcess:
 
     def forget(self) -> None:
         """Close what watched it; the last of its output is still forwarded."""
+        self._lifeline.close()
         with self._reading:
             for fd in list(self._pipes):
                 while self._receive(fd):
@@ -174,6 +177,7 @@ class LocalProcess:
     def abandon(self) -> None:
         """In a forked child: close the copies of what watches it, as it is the parent's."""
         self._popen.returncode = 0  # else the garbage collector warns of a process that still runs
+        self._lifeline.close()
         for pipe, _ in self._pipes.values():
             pipe.close()
         self._pipes.clear()

@@ -1,0 +1,248 @@
+"""The host's end of a connection: writes that never block, in order; whole frames read."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from mirai.protocol.messages import Kind
+from mirai.protocol.wire import HEADER, HEADER_SIZE, Decoder, FrameError, encode
+from mirai.runtime.channel import AT_ONCE, SMALL, Channel
+from mirai.runtime.poller import READ, WRITE
+
+LARGE = bytes(range(256)) * 40_000  # ten times what a socket holds
+
+
+class Lead:
+    """Notes what a channel asks of it; the test calls the channel in its place."""
+
+    def __init__(self):
+        self.callback = None
+        self.events = 0
+        self.modified = []
+
+    def register(self, fd, callback, events=READ):
+        self.callback, self.events = callback, events
+
+    def modify(self, fd, events):
+        self.events = events
+        self.modified.append(events)
+
+    def unregister(self, fd):
+        self.callback, self.events = None, 0
+
+
+@pytest.fixture
+def ends():
+    """A channel with its lead, and the peer's socket."""
+    lead = Lead()
+    near, far = socket.socketpair()
+    far.settimeout(5)
+    channel = Channel(near, lead, lambda: None)
+    yield channel, lead, far
+    channel.close()
+    far.close()
+
+
+def drain(lead, far, size):
+    """Read as a slow peer does, letting the channel write whenever it wants to."""
+    received = bytearray()
+    while len(received) < size:
+        received += far.recv(100_000)
+        if lead.events & WRITE:
+            lead.callback(WRITE)
+    return bytes(received)
+
+
+def test_what_is_written_arrives_in_order(ends):
+    """Small parts and large ones, each at its place."""
+    channel, _, far = ends
+
+    channel.write([b"one ", b"two ", b"x" * (SMALL + 1), b" three"])
+    channel.write([b" four"])
+
+    expected = b"one two " + b"x" * (SMALL + 1) + b" three four"
+    assert far.recv(len(expected), socket.MSG_WAITALL) == expected
+
+
+def test_a_write_does_not_wait_for_the_peer(ends):
+    """The rest is written when the peer takes it, and what comes later stays behind."""
+    channel, lead, far = ends
+
+    channel.write([b"head", LARGE, b"tail"])
+    channel.write([b"later"])
+    assert lead.events == READ | WRITE
+
+    expected = b"head" + LARGE + b"taillater"
+    assert drain(lead, far, len(expected)) == expected
+    assert lead.events == READ
+
+
+def test_many_small_parts_are_written_at_once_and_whole(ends):
+    """More of them than one system call takes, and than the socket holds."""
+    channel, lead, far = ends
+    parts = [bytes([i % 256]) * (SMALL + 1 if i % 3 else 5) for i in range(3 * AT_ONCE)]
+
+    channel.write(parts)
+
+    expected = b"".join(parts)
+    assert drain(lead, far, len(expected)) == expected
+
+
+def test_views_and_buffers_are_written_as_they_are(ends):
+    """What travels beside a pickle is a view of memory."""
+    channel, lead, far = ends
+
+    channel.write([memoryview(LARGE)[1:], bytearray(b"end"), memoryview(b"")])
+
+    assert drain(lead, far, len(LARGE) + 2) == LARGE[1:] + b"end"
+
+
+def test_nothing_to_write_is_nothing(ends):
+    """The peer hears nothing, and the lead is not asked to look."""
+    channel, lead, far = ends
+
+    channel.write([])
+    channel.write([b""])
+    channel.write([b"now"])
+
+    assert far.recv(10) == b"now"
+    assert lead.modified == []
+
+
+def test_a_dead_peer_takes_everything(ends):
+    """That it is dead is found by reading; a write must not raise for it."""
+    channel, lead, far = ends
+    channel.write([LARGE])
+
+    far.close()
+    lead.callback(WRITE)
+    channel.write([b"more"])
+    channel.write([LARGE])
+
+    assert channel.read() is None
+
+
+def test_whole_frames_are_read(ends):
+    """However they arrive."""
+    channel, _, far = ends
+    frames = encode(Kind.RESULT, b"one", seq=1) + encode(Kind.RESULT, b"two", seq=2)
+
+    far.sendall(frames[: HEADER_SIZE + 1])
+    assert channel.read() == []
+    far.sendall(frames[HEADER_SIZE + 1 :])
+    read = channel.read()
+
+    assert [(frame[0], frame[4], bytes(frame[5])) for frame in read] == [(Kind.RESULT, 1, b"one"), (Kind.RESULT, 2, b"two")]
+
+
+def test_a_large_frame_is_read_in_pieces(ends):
+    """Nothing waits for its end."""
+    channel, _, far = ends
+    far.setblocking(False)
+    rest = memoryview(encode(Kind.RESULT, LARGE, seq=7))
+    frames = []
+
+    while rest or not frames:
+        try:
+            rest = rest[far.send(rest) :]
+        except BlockingIOError:
+            pass
+        frames += channel.read()
+
+    assert [(frame[4], bytes(frame[5]) == LARGE) for frame in frames] == [(7, True)]
+
+
+def test_nothing_to_read_is_no_frame_and_the_end_is_none(ends):
+    """They are told apart."""
+    channel, _, far = ends
+
+    assert channel.read() == []
+    far.close()
+    assert channel.read() is None
+
+
+def test_what_was_sent_before_the_end_is_read_first(ends):
+    """A daemon's last results count."""
+    channel, _, far = ends
+    far.sendall(encode(Kind.RESULT, b"last", seq=3))
+    far.close()
+
+    assert [bytes(frame[5]) for frame in channel.read()] == [b"last"]
+    assert channel.read() is None
+
+
+def test_a_peer_that_speaks_otherwise_is_noticed(ends):
+    """Before anything is made of what it says."""
+    channel, _, far = ends
+    far.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+
+    with pytest.raises(FrameError):
+        channel.read()
+
+
+def test_a_frame_over_the_limit_is_noticed(ends):
+    """Before memory is set aside for it."""
+    channel, _, far = ends
+    channel.decoder.limit = 1000
+    far.sendall(HEADER.pack(Kind.RESULT, 0, 0, 0, 1, 1 << 40))
+
+    with pytest.raises(FrameError, match="limit"):
+        channel.read()
+
+
+def test_a_closed_channel_is_silent(ends):
+    """It reads and writes nothing, and may be closed again."""
+    channel, lead, far = ends
+    channel.write([LARGE])
+
+    channel.close()
+    channel.close()
+    channel.write([b"more"])
+
+    assert channel.closed
+    assert channel.read() == []
+    assert lead.callback is None
+    received = bytearray()
+    while part := far.recv(1 << 20):
+        received += part
+    assert LARGE.startswith(received)
+
+
+def test_the_lead_is_told_of_what_there_is_to_read(ends):
+    """And of nothing else."""
+    channel, lead, _ = ends
+    told = []
+    channel._readable = lambda: told.append(1)
+
+    lead.callback(READ)
+    lead.callback(WRITE)
+
+    assert told == [1]
+
+
+def test_both_ends_may_write_more_than_the_socket_holds(ends):
+    """A host that waited for its write would wait for a daemon that waits for its own."""
+    channel, lead, far = ends
+    far.setblocking(False)
+    outgoing = memoryview(encode(Kind.RESULT, LARGE, seq=1))
+    decoder = Decoder()
+    there, here = [], []
+
+    channel.write([encode(Kind.TASK, LARGE, seq=1)])
+    while not (there and here):
+        if lead.events & WRITE:
+            lead.callback(WRITE)
+        try:
+            outgoing = outgoing[far.send(outgoing) :] if outgoing else outgoing
+        except BlockingIOError:
+            pass
+        here += channel.read()
+        try:
+            there += decoder.received(far.recv_into(decoder.space()))
+        except BlockingIOError:
+            pass
+
+    assert bytes(here[0][5]) == LARGE
+    assert bytes(there[0][5]) == LARGE
