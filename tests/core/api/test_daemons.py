@@ -132,6 +132,15 @@ def test_daemons_that_dial_in(tmp_path):
         wait_until(lambda: info().connections == 2, "the daemons to connect")
 
 
+def test_an_address_can_be_listened_at_again():
+    """Daemons that persist dial it again: it must not be gone with its first host."""
+    url = local_url()
+    for i in range(3):
+        with daemons(url=url):
+            launch_local(1)
+            assert mirai(tasks.double, i).result(DEADLINE) == 2 * i
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

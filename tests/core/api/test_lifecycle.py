@@ -17,6 +17,7 @@ import pytest
 from mirai import (
     Canceled,
     ConnectionReset,
+    TimedOut,
     call_mirai,
     collect_mirai,
     daemons,
@@ -444,6 +445,14 @@ def test_output_comes_line_by_line(capfd):
 
     lines = capfd.readouterr().out.splitlines()
     assert sorted(lines) == sorted([f"line {i} " + "z" * 200 for i in range(200)] + ["the end"])
+
+
+@pytest.mark.parametrize("text", ["input()", "import sys; sys.stdin.read()", "import subprocess; subprocess.run(['cat'])"])
+def test_a_task_that_reads_its_standard_input_finds_the_end(one, text):
+    """Nobody is there to type anything."""
+    call_mirai(m := mirai(text, _timeout=PROMPT))
+
+    assert not isinstance(m.data, TimedOut)
 
 
 def test_a_task_may_close_its_standard_streams(one):

@@ -250,13 +250,6 @@ def test_what_everywhere_sets_stays_and_can_be_changed_by_it(one):
     assert mirai(LOOK).result(DEADLINE) == (True, None, True, True)
 
 
-def test_changes_behind_the_back_of_os_environ_are_put_back(one):
-    """`os.putenv` is what some libraries call."""
-    mirai("import os; os.putenv('X', 'x')").result(DEADLINE)
-
-    assert mirai("import subprocess; subprocess.check_output('echo -n $X', shell=True)").result(DEADLINE) == b""
-
-
 def test_modules_are_imported_again_where_that_is_asked_for(tmp_path, monkeypatch):
     """For who changes them while daemons run."""
     monkeypatch.syspath_prepend(tmp_path)

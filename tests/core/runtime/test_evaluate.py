@@ -58,7 +58,7 @@ def test_what_a_task_raises_is_described(evaluator):
     assert failure.condition_class == ("KeyError", "LookupError", "Exception", "BaseException")
     assert [frame.name for frame in failure.stack_trace] == ["fail"]
     assert failure.remote_traceback.startswith("Traceback")
-    assert "evaluate.py" not in failure.remote_traceback
+    assert "runtime/evaluate.py" not in failure.remote_traceback
     assert isinstance(serialize.loads(*flat(failure.original)), KeyError)
 
 

@@ -303,8 +303,9 @@ class Daemon:
         with self._lock:
             if seq > self._begun:
                 self._skipped.add(seq)
-                return
-        self._evaluator.target, self._asked = seq, time.monotonic()
+            if seq != self._begun:
+                return  # not begun, or done with: then the one in hand, which may be wanted too, is another one
+            self._evaluator.target, self._asked = seq, time.monotonic()
         _thread.start_new_thread(self._insist, (seq,))
 
     def _is_abandoned(self) -> bool:

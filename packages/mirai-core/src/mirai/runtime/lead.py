@@ -10,6 +10,7 @@ from __future__ import annotations
 import _thread
 import heapq
 import itertools
+import logging
 import os
 import threading
 import time
@@ -22,6 +23,10 @@ from mirai.runtime.poller import READ, Poller
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+log = logging.getLogger("mirai")
+
+SWEEP = 1000  # timers, beside those in use, until the cancelled ones are dropped
+LONGEST = 86400.0  # seconds of one poll: epoll_wait(2) takes milliseconds in an int
 NAP = 0.001  # seconds that the I/O thread leaves the lead free for the next waiter
 IMPATIENCE = 0.0002  # seconds of submitting after which the submitting thread polls once
 
@@ -69,6 +74,8 @@ class Lead:
         self._followers: deque[_thread.LockType] = deque()
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._setting = threading.RLock()  # to set a timer, or drop those that were cancelled
+        self._sweep = SWEEP
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
@@ -104,8 +111,15 @@ class Lead:
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback()` at `when` (of `time.monotonic`) from whichever thread leads."""
         timer = Timer(when, callback)
-        first = not self._timers or when < self._timers[0][0]
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+        with self._setting:
+            timers = self._timers
+            if len(timers) >= self._sweep:
+                # Most tasks are done in time: what their timers leave behind goes now and then.
+                timers[:] = [entry for entry in timers if entry[2].callback is not None]
+                heapq.heapify(timers)
+                self._sweep = 2 * len(timers) + SWEEP
+            first = not timers or when < timers[0][0]
+            heapq.heappush(timers, (when, next(self._numbers), timer))
         if first and self._leader != _thread.get_ident():
             self.wake()
         return timer
@@ -258,13 +272,24 @@ class Lead:
         if timers:
             until = max(0.0, timers[0][0] - time.monotonic())
             timeout = until if timeout is None else min(timeout, until)
-        for callback, events in self._poller.poll(timeout):
-            callback(events)
+        for callback, events in self._poller.poll(timeout if timeout is None else min(timeout, LONGEST)):
+            try:
+                callback(events)
+            except Exception:
+                log.exception("an event could not be handled")  # the others still are
         now = self._polled = time.monotonic()
         while timers and timers[0][0] <= now:
-            timer = heapq.heappop(timers)[2]
-            if timer.callback is not None:
+            with self._setting:
+                timer = heapq.heappop(timers)[2]
+            self._ring(timer)
+
+    @staticmethod
+    def _ring(timer: Timer) -> None:
+        if timer.callback is not None:
+            try:
                 timer.callback()
+            except Exception:
+                log.exception("a timer's call failed")
 
     def _drain(self, events: int) -> None:
         try:

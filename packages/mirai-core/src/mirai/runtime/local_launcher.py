@@ -111,7 +111,8 @@ class LocalProcess:
         for fd in self._pipes:
             lead.register(fd, lambda events, fd=fd: self._read(fd, ended))  # type: ignore[misc]
         if self._pidfd is not None:
-            lead.register(self._pidfd, lambda events: ended(self))
+            # Asked, as the event may be that of a descriptor which was closed meanwhile and had the same number.
+            lead.register(self._pidfd, lambda events: None if self.exit_status() is None else ended(self))
 
     def exit_status(self) -> int | None:
         """As `subprocess.Popen.poll`."""
