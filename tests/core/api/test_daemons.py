@@ -197,7 +197,9 @@ def test_an_option_that_is_none_is_refused(one, option, named):
     assert pids() == before
 
 
-@pytest.mark.parametrize(("memory", "limit"), [(1000, 1000), ("200MB", 200_000_000), ("1.5 kB", 1500), ("1GiB", 2**30), ("9", 9)])
+@pytest.mark.parametrize(
+    ("memory", "limit"), [(1000, 1000), ("200MB", 200_000_000), ("1.5 kB", 1500), ("1GiB", 2**30), ("9", 9)]
+)
 def test_sizes_are_bytes_or_texts(memory, limit):
     """As people write them."""
     with daemons(1, memory=memory):

@@ -277,7 +277,11 @@ def raise_(error):
         ("(i for i in 'ab')", MiraiError, "result .a generator. cannot be serialized"),
         ("Unpicklable()", MiraiError, "result .a Unpicklable. cannot be serialized.*not this one"),
         ("x = []\nfor _ in range(100_000): x = [x]\nx", MiraiError, "result .a list. cannot be serialized"),
-        ("error = ValueError('locked')\nimport threading\nerror.lock = threading.Lock()\nraise error", MiraiError, "locked"),
+        (
+            "error = ValueError('locked')\nimport threading\nerror.lock = threading.Lock()\nraise error",
+            MiraiError,
+            "locked",
+        ),
         (exit_with_what_cannot_be_printed, MiraiError, "sys.exit"),
         (raise_what_exits_when_printed, MiraiError, "Odd"),
         (raise_what_exits_when_loaded, MiraiError, "odd"),
@@ -325,7 +329,9 @@ def test_what_only_a_daemon_can_import_is_an_error_value(one, tmp_path, what):
     """`data` never raises, and says what is missing; so with an exception of such a class."""
     (tmp_path / "onlythere.py").write_text("class Thing(Exception): pass")
     text = "import sys; sys.path.insert(0, path); import onlythere\n"
-    m = mirai(text + ("onlythere.Thing()" if what == "result" else "raise onlythere.Thing('there')"), path=str(tmp_path))
+    m = mirai(
+        text + ("onlythere.Thing()" if what == "result" else "raise onlythere.Thing('there')"), path=str(tmp_path)
+    )
 
     assert isinstance(m.exception(DEADLINE), MiraiError)
     assert isinstance(m.data, MiraiError)
@@ -371,7 +377,12 @@ def test_an_error_value_can_be_sent_and_returned(shared):
 
 @pytest.mark.parametrize(
     ("error", "code", "also"),
-    [(TimedOut, 5, TimeoutError), (Closed, 7, ErrorValue), (ConnectionReset, 19, ConnectionResetError), (Canceled, 20, concurrent.futures.CancelledError)],
+    [
+        (TimedOut, 5, TimeoutError),
+        (Closed, 7, ErrorValue),
+        (ConnectionReset, 19, ConnectionResetError),
+        (Canceled, 20, concurrent.futures.CancelledError),
+    ],
 )
 def test_errors_print_their_code_and_what_to_do(error, code, also):
     """And are caught as what the standard library calls them."""
@@ -667,7 +678,9 @@ def test_the_standard_librarys_wait(two, running, tmp_path):
     assert concurrent.futures.wait([slow, quick, failing, other], DEADLINE).not_done == set()
 
 
-@pytest.mark.parametrize("text", ["import time; time.sleep(0.1); 1 / 0", "import os, time; time.sleep(0.1); os._exit(1)"])
+@pytest.mark.parametrize(
+    "text", ["import time; time.sleep(0.1); 1 / 0", "import os, time; time.sleep(0.1); os._exit(1)"]
+)
 def test_the_standard_librarys_wait_ends_with_the_first_exception(two, running, text):
     """It hears of an error as such when that arrives, not only that something did."""
     slow = running()

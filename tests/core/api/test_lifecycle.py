@@ -207,7 +207,9 @@ def test_a_daemon_that_is_killed_among_many_short_tasks_loses_one():
             values = collect_mirai(ms)
             lost = [i for i, value in enumerate(values) if isinstance(value, ConnectionReset)]
             assert len(lost) <= 1  # none, where it was killed between two
-            assert [value for i, value in enumerate(values) if i not in lost] == [i for i in range(1500) if i not in lost]
+            assert [value for i, value in enumerate(values) if i not in lost] == [
+                i for i in range(1500) if i not in lost
+            ]
             assert info().connections == 2 - round_
 
 
@@ -265,7 +267,9 @@ def test_many_crashes_in_a_row():
         values = collect_mirai(ms)
 
         assert [i for i, value in enumerate(values) if isinstance(value, ConnectionReset)] == [10, 30, 50, 70, 90]
-        assert [value for value in values if not isinstance(value, ConnectionReset)] == [i for i in range(100) if i % 20 != 10]
+        assert [value for value in values if not isinstance(value, ConnectionReset)] == [
+            i for i in range(100) if i % 20 != 10
+        ]
         assert info().connections == 1
 
 
@@ -447,7 +451,9 @@ def test_output_comes_line_by_line(capfd):
     assert sorted(lines) == sorted([f"line {i} " + "z" * 200 for i in range(200)] + ["the end"])
 
 
-@pytest.mark.parametrize("text", ["input()", "import sys; sys.stdin.read()", "import subprocess; subprocess.run(['cat'])"])
+@pytest.mark.parametrize(
+    "text", ["input()", "import sys; sys.stdin.read()", "import subprocess; subprocess.run(['cat'])"]
+)
 def test_a_task_that_reads_its_standard_input_finds_the_end(one, text):
     """Nobody is there to type anything."""
     call_mirai(m := mirai(text, _timeout=PROMPT))

@@ -150,7 +150,11 @@ def test_what_a_task_takes_from_the_environment_is_the_daemons(shared):
         ("if True:\n    from math import *\nfloor(x)", {"x": 2.5}, 2),
         ("from __future__ import annotations\ndef f(x: nothing): return x\nf(y)", {"y": 1}, 1),
         ("__name__", {}, "__main__"),
-        ("(text, names, everywhere, self, task, main)", dict.fromkeys(["text", "names", "everywhere", "self", "task", "main"], 0), (0,) * 6),
+        (
+            "(text, names, everywhere, self, task, main)",
+            dict.fromkeys(["text", "names", "everywhere", "self", "task", "main"], 0),
+            (0,) * 6,
+        ),
     ],
 )
 def test_source_text_gives_its_last_expression(shared, text, names, expected):

@@ -134,7 +134,10 @@ def test_whole_frames_are_read(ends):
     far.sendall(frames[HEADER_SIZE + 1 :])
     read = channel.read()
 
-    assert [(frame[0], frame[4], bytes(frame[5])) for frame in read] == [(Kind.RESULT, 1, b"one"), (Kind.RESULT, 2, b"two")]
+    assert [(frame[0], frame[4], bytes(frame[5])) for frame in read] == [
+        (Kind.RESULT, 1, b"one"),
+        (Kind.RESULT, 2, b"two"),
+    ]
 
 
 def test_a_large_frame_is_read_in_pieces(ends):

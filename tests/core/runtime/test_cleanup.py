@@ -229,7 +229,9 @@ def test_a_task_finds_what_the_first_one_found(cleanup, seen, tmp_path, monkeypa
         assert mirai(LOOK).result(DEADLINE) == seen
 
 
-@pytest.mark.parametrize("end", ["1 / 0", "sys.exit()", "import threading; threading.Lock()", "import time; time.sleep(300)"])
+@pytest.mark.parametrize(
+    "end", ["1 / 0", "sys.exit()", "import threading; threading.Lock()", "import time; time.sleep(300)"]
+)
 def test_it_is_put_back_however_a_task_ends(one, end):
     """Failed, or interrupted."""
     m = mirai(f"{CHANGE}\n{end}", _timeout=0.3)

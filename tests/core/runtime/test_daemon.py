@@ -338,7 +338,13 @@ def test_options_may_be_words():
     """As a command line has them."""
     options = Options(maxtasks="3", idletime="1.5", autoexit="False", cleanup="5", output="True", asyncdial="true")
 
-    assert (options.maxtasks, options.idletime, options.autoexit, options.output, options.asyncdial) == (3, 1.5, False, True, True)
+    assert (options.maxtasks, options.idletime, options.autoexit, options.output, options.asyncdial) == (
+        3,
+        1.5,
+        False,
+        True,
+        True,
+    )
 
 
 def test_a_daemon_that_is_terminated_takes_its_task_with_it(two, tmp_path):

@@ -248,7 +248,9 @@ def test_cancelled_timers_take_no_memory(leading):
     leading.call_at(time.monotonic() + 0.01, done.happen)
 
     assert leading.wait(done, SOON)
-    wait_until(lambda: len(leading._timers) < 5000, lambda: f"{len(leading._timers)} timers to be dropped", timeout=SOON)
+    wait_until(
+        lambda: len(leading._timers) < 5000, lambda: f"{len(leading._timers)} timers to be dropped", timeout=SOON
+    )
     leading._timers.clear()
 
 

@@ -45,7 +45,7 @@ def test_peer_that_only_sends_learns_that_nobody_listens(carrier, listener):
             leaving.send(bytes(1000))
         leaving.close()
 
-        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
             while True:
                 staying.sendall(bytes(1000))
 

@@ -6,6 +6,10 @@ import sys
 
 from mirai.protocol.wire import FrameError
 
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    from typing import Any
+
 PROTOCOL = 1
 LARGEST_HELLO = 4096  # bytes
 PYTHON = ".".join(map(str, sys.version_info[:3]))
@@ -45,8 +49,8 @@ class Hello:
         return hash(self.encode())
 
     def encode(self) -> bytes:
-        """As UTF-8 lines of `name=value`."""
-        return "\n".join(f"{name}={getattr(self, name)}" for name in self.__slots__).encode()
+        """As UTF-8 lines of `name=value`; what is not printable in a value becomes `?`."""
+        return "\n".join(f"{name}={_printable(str(getattr(self, name)))}" for name in self.__slots__).encode()
 
     @classmethod
     def decode(cls, body: bytes | bytearray | memoryview) -> Hello:
@@ -56,11 +60,16 @@ class Hello:
             FrameError: it is not one.
         """
         try:
-            said = dict(line.split("=", 1) for line in bytes(body).decode().split("\n"))
-            numbers = {name: int(said.pop(name)) for name in ("pid", "protocol")}
-            hello = cls(**said, **numbers)  # type: ignore[arg-type]
-        except (ValueError, KeyError, TypeError) as error:
+            pairs = [line.split("=", 1) for line in bytes(body).decode().split("\n")]
+            said = dict(pairs)
+            # Other names may come with a later protocol, which is refused for a better reason.
+            known: dict[str, Any] = {name: said[name] for name in cls.__slots__}
+            known["pid"], known["protocol"] = int(known["pid"]), int(known["protocol"])
+        except (ValueError, KeyError) as error:
             raise FrameError(f"not a hello: {bytes(body[:80])!r}") from error
+        if len(said) < len(pairs) or not all(map(str.isprintable, said.values())):
+            raise FrameError(f"not a hello that any daemon says: {bytes(body[:80])!r}")  # it ends up in logs
+        hello = cls(**known)
         if hello.role not in ("data", "control"):
             raise FrameError(f"a hello of role {hello.role!r}")
         return hello
@@ -79,3 +88,7 @@ def refusal(hello: Hello) -> str:
             "functions sent by value work only within one minor version, start the daemon with the host's"
         )
     return ""
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "?" for char in text)

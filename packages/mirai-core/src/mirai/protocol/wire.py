@@ -128,7 +128,7 @@ class Decoder:
             if stop > end:
                 self._check(kind, size)
                 if stop - at > CHUNK:
-                    body = bytearray(size)
+                    body = _memory(size)
                     body[: end - start] = chunk[start:end]
                     self._large = (kind, flags, count, aux, seq, body)
                     self._missing, self._filled = stop - end, 0
@@ -149,3 +149,10 @@ class Decoder:
             raise FrameError(f"no frame is of kind {kind}: the peer does not speak mirai's protocol")
         if size > self.limit:
             raise FrameError(f"a frame announces {size} bytes, more than the limit of {self.limit}")
+
+
+def _memory(size: int) -> bytearray:
+    try:
+        return bytearray(size)
+    except MemoryError:
+        raise FrameError(f"a frame announces {size} bytes, for which there is no memory") from None

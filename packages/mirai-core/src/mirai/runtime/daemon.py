@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 DIAL = 10.0  # seconds for one attempt to connect
+LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
 REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
@@ -170,7 +171,7 @@ class Daemon:
         while not self._leaving:
             deadline = limits.next_deadline()
             if deadline != inf:
-                data.settimeout(max(0.001, deadline - time.monotonic()))
+                data.settimeout(min(max(0.001, deadline - time.monotonic()), LONGEST))
             try:
                 n = data.recv_into(decoder.space())
             except TimeoutError:
@@ -429,6 +430,8 @@ def serve(url: str, options: Options, launch: str = "") -> int:
         finally:
             data.close()
             control.close()
+        if code == Exit.DISCONNECTED and not isinstance(options.autoexit, bool | str):
+            signal.raise_signal(options.autoexit)
         if code != Exit.DISCONNECTED or not daemon.persists:
             return code
         patient = True  # the next host may take its time
@@ -436,6 +439,8 @@ def serve(url: str, options: Options, launch: str = "") -> int:
 
 def main(argv: list[str]) -> int:
     """`daemon URL --option value …`: the process that evaluates tasks."""
+    if LAUNCH_VARIABLE in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # there is no task yet that it could be meant for
     sys.modules["__main__"] = type(sys)("__main__")
     cleanup.watch()
     launch = url = ""

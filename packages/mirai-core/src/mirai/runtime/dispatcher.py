@@ -27,7 +27,7 @@ from mirai.runtime.channel import Channel
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.once import Once
 from mirai.transport.schemes import listen
-from mirai.transport.urls import local_url, remove_local
+from mirai.transport.urls import local_url, make_local, remove_local
 
 if TYPE_CHECKING:
     import socket
@@ -135,7 +135,7 @@ class Dispatcher:
         self.peers: dict[int, Peer] = {}  # by number, those that have left too
         self._setup = dict(setup or {})
         self._lock = threading.Lock()
-        self._arrivals: dict[str, dict[str, Channel]] = {}
+        self._arrivals: dict[str, dict[str, tuple[Channel, lead.Timer]]] = {}  # strangers with one connection of two
         self._strangers: set[Channel] = set()
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
@@ -159,6 +159,7 @@ class Dispatcher:
         self._calling = threading.local()
         self._closed = False
         self._own_url = local_url() if url is None else ""
+        make_local(url or self._own_url)
         self._listener = listen(url or self._own_url)
         self.url = self._listener.url
         self._lead = lead.join()
@@ -212,6 +213,7 @@ class Dispatcher:
                             self._perform(actions)
                 if self._ephemeral:
                     self._dismiss()
+            self._lead.nudge()
             self._run_callbacks()
         return unresolved
 
@@ -222,6 +224,7 @@ class Dispatcher:
                 self._resolved.append(future)
             if self._ephemeral:
                 self._dismiss()
+        self._lead.nudge()
         self._run_callbacks()
 
     def _dismiss(self) -> None:
@@ -360,6 +363,7 @@ class Dispatcher:
                     self._vigil.cancel()
                 for task in self._unfinished():
                     self._fail(task, ConnectionReset(f"Connection reset: {why}"))
+            self._lead.nudge()
             self._run_callbacks()
             deadline = time.monotonic() + GRACE
             for process in self._processes.values():
@@ -385,7 +389,6 @@ class Dispatcher:
 
     def _channels(self) -> list[Channel]:
         channels = [channel for peer in self._online() for channel in (peer.data, peer.control)]
-        channels += (channel for roles in self._arrivals.values() for channel in roles.values())
         return [*channels, *self._strangers]
 
     def _online(self) -> list[Peer]:
@@ -411,33 +414,37 @@ class Dispatcher:
     def _greeted(self, channel: Channel, timer: lead.Timer) -> None:
         with self._lock:
             try:
-                frames = channel.read()
-                if frames == []:
-                    return
-                timer.cancel()
-                self._strangers.discard(channel)
-                if frames is None:
-                    channel.close()
-                    return
-                kind, _, _, _, _, body = frames[0]
-                if kind != Kind.HELLO or len(frames) > 1:
-                    raise FrameError(f"its first frame is of kind {kind}")
-                hello = Hello.decode(body)
+                self._greet(channel, timer)
             except FrameError as error:
-                timer.cancel()
                 self._refuse(channel, str(error))
-                return
-            if reason := refusal(hello):
-                channel.write([encode(Kind.REFUSED, reason.encode())])
-                self._refuse(channel, reason)
-                return
-            channel.decoder.limit = 1 << 62
-            roles = self._arrivals.setdefault(hello.instance, {})
-            roles[hello.role] = channel
-            if len(roles) == 2:
-                del self._arrivals[hello.instance]
-                self._join(hello, roles["data"], roles["control"])
         self._run_callbacks()
+
+    def _greet(self, channel: Channel, timer: lead.Timer) -> None:
+        """A stranger says something; with its second connection, a daemon is one no more."""
+        frames = channel.read()
+        if frames == []:
+            return
+        if frames is None:
+            self._turn_away(channel)
+            return
+        kind, _, _, _, _, body = frames[0]
+        if kind != Kind.HELLO or len(frames) > 1:
+            raise FrameError(f"its first frame is of kind {kind}")
+        hello = Hello.decode(body)
+        if reason := refusal(hello):
+            channel.write([encode(Kind.REFUSED, reason.encode())])
+            raise FrameError(reason)
+        roles = self._arrivals.setdefault(hello.instance, {})
+        if hello.role in roles or channel in (other for other, _ in roles.values()):
+            raise FrameError("it says hello twice")
+        roles[hello.role] = (channel, timer)
+        if len(roles) == 2:
+            del self._arrivals[hello.instance]
+            for arrived, its_timer in roles.values():
+                self._strangers.discard(arrived)
+                its_timer.cancel()
+                arrived.decoder.limit = 1 << 62
+            self._join(hello, roles["data"][0], roles["control"][0])
 
     def _drop(self, channel: Channel, reason: str) -> None:
         with self._lock:
@@ -446,9 +453,15 @@ class Dispatcher:
         self._run_callbacks()
 
     def _refuse(self, channel: Channel, reason: str) -> None:
-        self._strangers.discard(channel)
-        channel.close()
+        self._turn_away(channel)
         self._tell(logging.WARNING, f"a connection to {self.url} was closed: {reason}")
+
+    def _turn_away(self, channel: Channel) -> None:
+        self._strangers.discard(channel)
+        for instance, roles in list(self._arrivals.items()):
+            if channel in (other for other, _ in roles.values()):
+                del self._arrivals[instance]
+        channel.close()
 
     def _join(self, hello: Hello, data: Channel, control: Channel) -> None:
         self._joined += 1
@@ -708,9 +721,11 @@ class Dispatcher:
         if self._waiting_for_room and (self._closed or self.has_room()):
             while self._waiting_for_room:
                 self._waiting_for_room.pop().happen()
+            self._lead.nudge()
         if self._waiting_for_quiet and (self._closed or self._is_quiet()):
             while self._waiting_for_quiet:
                 self._waiting_for_quiet.pop().happen()
+            self._lead.nudge()
         depth = getattr(self._calling, "depth", 0)
         if not self._resolved or depth >= DEEPEST:
             return  # callbacks that resolve futures that have callbacks: no deeper, but after the first of them

@@ -89,6 +89,7 @@ class Lead:
         self._rest = _thread.allocate_lock()
         self._rest.acquire()
         self._leader = 0  # the thread that has the turn
+        self._awaited: Awaited | None = None  # what it waits for
         self._closing = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mirai-io", daemon=True)
@@ -183,6 +184,12 @@ class Lead:
                 # The lead may have been handed to this thread, which has no use for it any more.
                 self._hand_on()
 
+    def nudge(self) -> None:
+        """For a thread that made something come true: whoever leads may be waiting for that, and polls sockets."""
+        awaited = self._awaited
+        if awaited is not None and awaited.done():
+            self.wake()
+
     def poke(self) -> None:
         """For a thread that submits without waiting: drive the sockets once, if that was not done just now."""
         if time.monotonic() - self._polled < IMPATIENCE:
@@ -203,23 +210,29 @@ class Lead:
         with uninterrupted:
             try:
                 self._leader = _thread.get_ident()
+                self._awaited = awaited
                 while not (awaited.done() or uninterrupted.pending or self._closing):
                     remaining = None if deadline is None else deadline - time.monotonic()
                     if remaining is not None and remaining <= 0:
                         break
                     self._round(remaining)
             finally:
+                self._awaited = None
                 self._give_up()
 
     def _lead_deeper(self, awaited: Awaited, deadline: float | None) -> bool:
         """As `wait`, in a callback of the thread that leads."""
-        while not awaited.done():
-            if self.uninterrupted.pending_here():
-                raise KeyboardInterrupt  # here too it ends the wait only
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if remaining is not None and remaining <= 0:
-                break
-            self._round(remaining)
+        outer, self._awaited = self._awaited, awaited
+        try:
+            while not awaited.done():
+                if self.uninterrupted.pending_here():
+                    raise KeyboardInterrupt  # here too it ends the wait only
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    break
+                self._round(remaining)
+        finally:
+            self._awaited = outer
         return awaited.done()
 
     def _give_up(self) -> None:

@@ -69,6 +69,15 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
     return str(Address("ipc", path))
 
 
+def make_local(url: str) -> None:
+    """Make the directory of a `local_url()` again that was removed; what is there is let be."""
+    address = parse(url)
+    directory = os.path.dirname(address.place)
+    if address.scheme == "ipc" and os.path.basename(directory).startswith(_DIRECTORY):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)
+
+
 def remove_local(url: str) -> None:
     """Remove the directory that `local_url()` made; what is gone, or came from elsewhere, is let be."""
     address = parse(url)
