@@ -58,3 +58,23 @@ class Picky(Exception):
 class Unprintable(Exception):
     def __str__(self):
         raise ValueError("no words")
+
+
+def spin(value, seconds):
+    """Hot Python code, and then its end: where it is when an interrupt comes cannot be told."""
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+    return value
+
+
+def draw(*_):
+    import random
+
+    return [random.random() for _ in range(3)]
+
+
+def draw_numpy(*_):
+    import numpy.random
+
+    return numpy.random.random(3).tolist()

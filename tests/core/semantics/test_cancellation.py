@@ -32,14 +32,6 @@ from tests.waiting import wait_until
 DEADLINE = 30  # seconds; what takes longer hangs
 
 
-def spin(value, seconds):
-    """Hot Python code, and then its end: where it is when an interrupt comes cannot be told."""
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
-    return value
-
-
 def begun(path: Path):
     wait_until(path.exists, "the task to begin")
 
@@ -56,7 +48,7 @@ def test_a_storm_of_cancellations_and_of_tasks_that_end_by_themselves(daemons_of
     outcomes: collections.Counter[str] = collections.Counter()
 
     for start in range(0, 20_000, 50):
-        batch = [(i, mirai(spin, i, chance.random() * 1e-4)) for i in range(start, start + 50)]
+        batch = [(i, mirai(tasks.spin, i, chance.random() * 1e-4)) for i in range(start, start + 50)]
         for _, m in chance.sample(batch, 25):
             m.cancel()
         for i, m in batch:
@@ -74,9 +66,9 @@ def test_a_storm_of_cancellations_at_the_end_of_tasks(daemons_of_each_kind):
     chance = random.Random(2)
 
     for i in range(2000):
-        m = mirai(spin, i, 1e-4)
-        spin(None, chance.random() * 6e-4)
-        behind = mirai(spin, i, 0)
+        m = mirai(tasks.spin, i, 1e-4)
+        tasks.spin(None, chance.random() * 6e-4)
+        behind = mirai(tasks.spin, i, 0)
         m.cancel()
         assert behind.result(DEADLINE) == i
         assert isinstance(m.data, (Canceled, int))
@@ -104,7 +96,7 @@ def test_a_storm_of_timeouts(one):
     chance = random.Random(3)
     pid = mirai(tasks.pid).result(DEADLINE)
 
-    mirais = [mirai(spin, i, 3e-4, _timeout=chance.random() * 0.3) for i in range(2000)]
+    mirais = [mirai(tasks.spin, i, 3e-4, _timeout=chance.random() * 0.3) for i in range(2000)]
 
     for i, m in enumerate(mirais):
         value = call_mirai(m).data
@@ -179,7 +171,7 @@ def test_a_compiled_module_can_be_imported_after_its_import_was_cancelled():
             path = Path(status().url.removeprefix("ipc://")).with_name(f"{delay}")
             m = mirai(imports, started=path)
             begun(path)
-            spin(None, delay)
+            tasks.spin(None, delay)
             m.cancel()
             path.unlink()
 

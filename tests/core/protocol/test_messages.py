@@ -1,0 +1,26 @@
+"""The numbers on the wire are fixed."""
+
+from __future__ import annotations
+
+from mirai.protocol.messages import EVERYWHERE, Kind, Status
+
+
+def test_numbers_keep_their_meaning():
+    """A host and its daemons may be of different versions, as long as they speak the same protocol."""
+    assert {kind.name: int(kind) for kind in Kind} == {
+        "HELLO": 1,
+        "SETUP": 2,
+        "BLOB": 3,
+        "FORGET": 4,
+        "TASK": 5,
+        "RESULT": 6,
+        "BYE": 7,
+        "CANCEL": 8,
+        "RECALL": 9,
+        "RECALLED": 10,
+        "STACK": 11,
+        "EXIT": 12,
+        "REFUSED": 13,
+    }
+    assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
+    assert EVERYWHERE == 1
