@@ -19,7 +19,7 @@ HOW_MANY = {
 
 
 def cells(line):
-    """Those of a table's row; `\\|` is no border."""
+    """Those of a table's row; an escaped bar is no border."""
     return [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,12 +11,9 @@ from mirai.protocol.seeds import stream
 def test_a_stream_is_the_same_everywhere():
     """On any machine, with any Python, today and in ten years: a paper may depend on it."""
     assert stream(1, 0) == [
-        int.from_bytes(hashlib.sha256(b"mirai 1 0").digest()[i : i + 4], "little") for i in range(0, 32, 4)
+        *(1965598084, 4270620942, 1805188078, 2365153793),
+        *(77167534, 883901132, 864303538, 419678098),
     ]
-    assert stream(1, 0)[:2] == WORDS
-
-
-WORDS = stream(1, 0)[:2]
 
 
 @given(st.tuples(st.integers(), st.integers(0)), st.tuples(st.integers(), st.integers(0)))
@@ -36,4 +30,3 @@ def test_every_bit_is_used():
     assert all(0 <= word < 2**32 for word in words)
     assert all(abs(count - 800) < 120 for count in ones)  # six standard deviations
     assert len(set(words)) == len(words)
-    assert len({random.Random(str(stream(0, place))).random() for place in range(200)}) == 200

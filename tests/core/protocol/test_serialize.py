@@ -135,7 +135,6 @@ def test_arrays_can_be_changed_there(size):
     assert over_there(np.zeros(size)).flags.writeable
 
 
-@pytest.mark.xfail(strict=True, reason="joined() makes bytes of it, which cannot be written to")
 def test_arrays_can_be_changed_here():
     """With `sync`, too, whose tasks find what `joined` made."""
     count, body = dumps(np.zeros(LARGE))
@@ -186,7 +185,6 @@ def test_large_arrays_beside_what_goes_by_value():
     assert function() == arrived.sum() == array.sum()
 
 
-@pytest.mark.xfail(strict=True, reason="each is a buffer of its own, and a header counts 65535 at most")
 def test_any_number_of_arrays_arrives():
     """A list of small arrays is common, and may be long."""
     arrays = [np.array([float(i)]) for i in range(66_000)]

@@ -13,7 +13,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from mirai.protocol.scheduler import Blob
-from mirai.protocol.serialize import dumps_call
+from mirai.protocol.serialize import dumps_call, modules_by_value
 
 KEPT = 256  # functions
 
@@ -30,7 +30,7 @@ class Functions:
 
     def blob(self, task: FunctionType) -> Blob | None:
         """What to send for `task`; None where it has to be serialized with its arguments."""
-        if not _goes_by_value(task):
+        if not _goes_by_value(task) or modules_by_value():
             return None
         kept = self._kept.get(id(task.__code__))
         if kept is not None:
@@ -106,8 +106,10 @@ class _Snapshot:
         return True
 
     def _add_value(self, value: Any) -> bool:
-        if _is_constant(value) or isinstance(value, ModuleType):
+        if _is_constant(value):
             return True
+        if isinstance(value, ModuleType):
+            return sys.modules.get(value.__name__) is value
         if type(value) is FunctionType and _goes_by_value(value):
             return self._add(value)
         return _is_importable(value)

@@ -50,15 +50,28 @@ def dumps(value: Any, *, to_daemon: bool = False) -> Serialized:
         by_value = True
     else:
         # A name that the stream takes from __main__ is another one on the other side.
-        by_value = b"__main__" in pickled or _modules_by_value()
+        by_value = b"__main__" in pickled or modules_by_value()
     if by_value:
         buffers.clear()
         pickled = _cloudpickled(value, to_daemon, buffers.append)
     if not buffers:
         return 0, pickled
     raw = [buffer.raw() for buffer in buffers]
-    if sum(view.nbytes for view in raw) < OUT_OF_BAND:
-        return 0, _cloudpickled(value, to_daemon, None) if by_value else pickle.dumps(value, PROTOCOL)
+    if any(view.nbytes < OUT_OF_BAND for view in raw):
+        raw.clear()
+
+        def keep_small(buffer: pickle.PickleBuffer) -> bool:
+            view = buffer.raw()
+            if view.nbytes >= OUT_OF_BAND:
+                raw.append(view)
+            return view.nbytes < OUT_OF_BAND
+
+        if by_value:
+            pickled = _cloudpickled(value, to_daemon, keep_small)
+        else:
+            pickled = pickle.dumps(value, PROTOCOL, buffer_callback=keep_small)
+        if not raw:
+            return 0, pickled
     # Copied: what the caller changes after the call has no effect.
     return len(raw), with_buffers(pickled, [memoryview(bytearray(view)) for view in raw])
 
@@ -73,7 +86,7 @@ def loads(count: int, body: Buffer) -> Any:
 
 def joined(body: Body) -> Buffer:
     """A body in one piece."""
-    return b"".join(body) if isinstance(body, list) else body
+    return bytearray().join(body) if isinstance(body, list) else body
 
 
 def dumps_call(
@@ -129,7 +142,7 @@ def loads_main(count: int, body: Buffer) -> tuple[Any, dict[str, Any]]:
     return value, dict(_main_names)
 
 
-def _modules_by_value() -> bool:
+def modules_by_value() -> bool:
     """Whether `cloudpickle.register_pickle_by_value` was used: then pickle cannot know what to do."""
     cloudpickle = sys.modules.get("cloudpickle")
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())

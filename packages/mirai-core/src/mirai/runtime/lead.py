@@ -131,8 +131,8 @@ class Lead:
             return
         try:
             os.write(self._waker, b"\0")
-        except BlockingIOError:
-            pass  # it has enough to wake from
+        except OSError:
+            pass  # it has enough to wake from; or it was closed just now, and nobody sleeps there
 
     def close(self) -> None:
         """End the I/O thread and close what it polls. No socket may be registered any more."""
