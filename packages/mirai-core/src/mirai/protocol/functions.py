@@ -76,9 +76,11 @@ class _Snapshot:
                 return False
             if not _plain(other) or other.__annotations__ != notes:
                 return False
-        for cell, value in self._cells:
-            if cell.cell_contents is not value:
+        try:
+            if any(cell.cell_contents is not value for cell, value in self._cells):
                 return False
+        except ValueError:
+            return False  # emptied
         return all(names.get(name, _MISSING) is value for names, name, value in self._names)
 
     def _add(self, function: FunctionType) -> bool:
