@@ -21,7 +21,7 @@ class Host:
 
     def __init__(self, script: Path, environment: Mapping[str, str] | None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(script)],
+            [sys.executable, "-W", "ignore:This process:DeprecationWarning", str(script)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -236,7 +236,8 @@ def test_a_program_may_end_with_tasks_running():
 def test_a_child_of_a_fork_knows_what_is_lost_to_it(run_host):
     """Mirais of its parent fail there, those too that still wait for others; daemons of its own work."""
     text = """
-        import os, time
+        import os, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)  # of every fork where there are threads
         daemons(1)
         done = mirai("1")
         done.result()
@@ -259,7 +260,8 @@ def test_a_child_of_a_fork_knows_what_is_lost_to_it(run_host):
 def test_a_fork_in_the_middle_of_other_threads_work(run_host):
     """They hold locks which nobody in the child will ever release."""
     text = """
-        import os, threading
+        import os, threading, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
         daemons(2)
         stop, mirais = threading.Event(), []
 
@@ -297,7 +299,8 @@ def test_a_fork_in_the_middle_of_other_threads_work(run_host):
 def test_ctrl_c_reaches_a_child_that_a_thread_forked(run_host):
     """The main thread, in the middle of a wait, had kept the signal back; in the child it does not exist."""
     text = """
-        import os, signal, threading, time
+        import os, signal, threading, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
         daemons(1)
 
         def work():
