@@ -37,13 +37,13 @@ class Functions:
             snapshot, blob = kept
             if snapshot.holds(task):
                 return blob
-            del self._kept[id(task.__code__)]
+            self._kept.pop(id(task.__code__), None)  # another thread may have been here
         taken = _Snapshot.take(task)
         if taken is None:
             return None
         blob = Blob(*dumps_call(task, (), {}))
         if len(self._kept) >= KEPT:
-            del self._kept[next(iter(self._kept))]
+            self._kept.pop(next(iter(self._kept), 0), None)
         self._kept[id(task.__code__)] = taken, blob
         return blob
 

@@ -330,7 +330,7 @@ class Daemon:
 
     def _give_back(self, last: int) -> None:
         with self._lock:
-            begun, self._recalled = self._begun, last
+            begun, self._recalled = self._begun, max(self._recalled, last)
         self._control.sendall(encode(Kind.RECALLED, seq=begun))
 
     def _stack(self, seq: int) -> str:

@@ -510,8 +510,8 @@ class Dispatcher:
             if len(results) < len(frames):
                 raise FrameError(f"kinds {[frame[0] for frame in frames]} among its results")
             finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
-            if not leaving:
-                self._perform(actions)
+            # Also where it leaves: some may be for other daemons, and what it was sent comes back.
+            self._perform(actions)
             for task, (_, status, count, _, _, body) in zip(finished, frames, strict=True):
                 future = task.future
                 if future is not None:
