@@ -531,8 +531,13 @@ def test_only_the_first_cancel_counts(shared):
 
 
 def in_subprocess(begun):
-    begun.touch()
-    subprocess.run(["sleep", "300"], check=True)
+    process = subprocess.Popen(["sleep", "300"])
+    try:
+        begun.touch()
+        process.wait()
+    finally:
+        process.kill()
+        process.wait()
 
 
 def in_asyncio(begun):

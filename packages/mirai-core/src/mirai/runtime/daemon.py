@@ -366,17 +366,22 @@ class Daemon:
             os._exit(self._exit)
 
     def _clear_away(self) -> None:
-        """Where the host was killed, nobody else is left to remove its directory."""
-        if not self._is_private:
+        if self._is_private:
+            self.persists = False
+            clear_away(self._url)
+
+
+def clear_away(url: str) -> None:
+    """Where the host was killed, nobody else is left to remove its directory."""
+    for pause in (0.0, 0.01):  # a process that is killed does not close all it has at once
+        time.sleep(pause)
+        try:
+            dial(url).close()
+        except (ConnectionRefusedError, FileNotFoundError):
+            remove_local(url)
             return
-        self.persists = False
-        for pause in (0.0, 0.05):  # a process that is killed does not close all it has at once
-            time.sleep(pause)
-            try:
-                dial(self._url).close()
-            except OSError:
-                remove_local(self._url)
-                return
+        except OSError:
+            return  # it may be there
 
 
 def connect(url: str, launch: str, timeout: float = DIAL) -> tuple[socket.socket, socket.socket]:
@@ -459,7 +464,7 @@ def main(argv: list[str]) -> int:
     except (OSError, Refused, TypeError, ValueError) as error:
         code = FAILED
         if launch:
-            remove_local(url)  # where the host that started this one was killed meanwhile
+            clear_away(url)
         try:
             print(f"mirai daemon: {error}", file=sys.stderr)
         except OSError:
