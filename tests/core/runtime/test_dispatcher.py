@@ -13,7 +13,7 @@ from mirai import info, mirai, status
 from mirai.protocol.handshake import Hello
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import HEADER, Decoder, encode
-from mirai.runtime import dispatcher
+from mirai.runtime import meeting
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -67,7 +67,7 @@ def test_who_speaks_otherwise_is_cut_off(stranger, caplog, said):
 
 def test_who_says_nothing_is_cut_off_in_time(one, monkeypatch):
     """It may not keep a connection."""
-    monkeypatch.setattr(dispatcher, "HANDSHAKE", 0.05)
+    monkeypatch.setattr(meeting, "HANDSHAKE", 0.05)
 
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(status().url.removeprefix("ipc://"))
@@ -78,7 +78,7 @@ def test_who_says_nothing_is_cut_off_in_time(one, monkeypatch):
 
 def test_who_says_half_is_cut_off_in_time(one, monkeypatch):
     """One of two connections, and then nothing."""
-    monkeypatch.setattr(dispatcher, "HANDSHAKE", 0.05)
+    monkeypatch.setattr(meeting, "HANDSHAKE", 0.05)
 
     with socket.socket(socket.AF_UNIX) as stranger:
         stranger.connect(status().url.removeprefix("ipc://"))

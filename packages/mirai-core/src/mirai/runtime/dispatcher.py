@@ -17,24 +17,23 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
-from mirai.protocol.handshake import LARGEST_HELLO, Hello, refusal
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import HEADER, FrameError, body_size, encode
 from mirai.runtime import lead
-from mirai.runtime.channel import Channel
 from mirai.runtime.local_launcher import GRACE, LocalProcess
+from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
-from mirai.transport.schemes import listen
 from mirai.transport.urls import local_url, make_local, remove_local
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Mapping, Sequence
 
+    from mirai.protocol.handshake import Hello
     from mirai.protocol.scheduler import Action, Blob, Counts, Task
     from mirai.protocol.wire import Buffer, Frame
+    from mirai.runtime.channel import Channel
 
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
 TASK = int(Kind.TASK)
@@ -44,7 +43,6 @@ log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging 
 
 SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
 DEEPEST = 16  # callbacks called from callbacks
-HANDSHAKE = 10.0  # seconds that a peer has to say what it is
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 ALONE = 20.0  # seconds until they fail
 FORKED = "Connection reset: it belongs to the parent of this forked process"
@@ -135,8 +133,6 @@ class Dispatcher:
         self.peers: dict[int, Peer] = {}  # by number, those that have left too
         self._setup = dict(setup or {})
         self._lock = threading.Lock()
-        self._arrivals: dict[str, dict[str, tuple[Channel, lead.Timer]]] = {}  # strangers with one connection of two
-        self._strangers: set[Channel] = set()
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
         self.deferred: set[Task] = set()  # to be submitted once their arguments are there
@@ -160,11 +156,17 @@ class Dispatcher:
         self._closed = False
         self._own_url = local_url() if url is None else ""
         make_local(url or self._own_url)
-        self._listener = listen(url or self._own_url)
-        self.url = self._listener.url
         self._lead = lead.join()
+        try:
+            self._meeting = Meeting(
+                url or self._own_url, self._lead, self._lock, self._join, self._tell, self._run_callbacks
+            )
+        except BaseException:
+            lead.leave()
+            raise
+        self.url = self._meeting.url
         _open.add(self)
-        self._lead.register(self._listener.fileno(), self._accept)
+        self._meeting.open()
 
     # For who submits
 
@@ -354,8 +356,7 @@ class Dispatcher:
                 if tell_persistent:
                     for peer in self._online():
                         peer.control.write([encode(Kind.EXIT)])
-                self._lead.unregister(self._listener.fileno())
-                self._listener.close()
+                self._meeting.close()
                 remove_local(self.url)
                 for channel in self._channels():
                     channel.close()
@@ -383,13 +384,12 @@ class Dispatcher:
                 task.future.orphan(ConnectionReset(FORKED))
         for channel in self._channels():
             channel.abandon()
-        self._listener.close()
+        self._meeting.abandon()
         for process in self._processes.values():
             process.abandon()
 
     def _channels(self) -> list[Channel]:
-        channels = [channel for peer in self._online() for channel in (peer.data, peer.control)]
-        return [*channels, *self._strangers]
+        return [channel for peer in self._online() for channel in (peer.data, peer.control)]
 
     def _online(self) -> list[Peer]:
         return [peer for peer in self.peers.values() if peer.online]
@@ -399,69 +399,6 @@ class Dispatcher:
             raise RuntimeError("the profile was reset: call daemons() again")
 
     # Daemons come
-
-    def _accept(self, events: int) -> None:
-        with self._lock:
-            while not self._closed and (sock := self._listener.accept()) is not None:
-                self._meet(sock)
-
-    def _meet(self, sock: socket.socket) -> None:
-        channel = Channel(sock, self._lead, lambda: self._greeted(channel, timer))
-        channel.decoder.limit = LARGEST_HELLO
-        self._strangers.add(channel)
-        timer = self._lead.call_at(time.monotonic() + HANDSHAKE, lambda: self._drop(channel, "said nothing"))
-
-    def _greeted(self, channel: Channel, timer: lead.Timer) -> None:
-        with self._lock:
-            try:
-                self._greet(channel, timer)
-            except FrameError as error:
-                self._refuse(channel, str(error))
-        self._run_callbacks()
-
-    def _greet(self, channel: Channel, timer: lead.Timer) -> None:
-        """A stranger says something; with its second connection, a daemon is one no more."""
-        frames = channel.read()
-        if frames == []:
-            return
-        if frames is None:
-            self._turn_away(channel)
-            return
-        kind, _, _, _, _, body = frames[0]
-        if kind != Kind.HELLO or len(frames) > 1:
-            raise FrameError(f"its first frame is of kind {kind}")
-        hello = Hello.decode(body)
-        if reason := refusal(hello):
-            channel.write([encode(Kind.REFUSED, reason.encode())])
-            raise FrameError(reason)
-        roles = self._arrivals.setdefault(hello.instance, {})
-        if hello.role in roles or channel in (other for other, _ in roles.values()):
-            raise FrameError("it says hello twice")
-        roles[hello.role] = (channel, timer)
-        if len(roles) == 2:
-            del self._arrivals[hello.instance]
-            for arrived, its_timer in roles.values():
-                self._strangers.discard(arrived)
-                its_timer.cancel()
-                arrived.decoder.limit = 1 << 62
-            self._join(hello, roles["data"][0], roles["control"][0])
-
-    def _drop(self, channel: Channel, reason: str) -> None:
-        with self._lock:
-            if channel in self._strangers:
-                self._refuse(channel, reason)
-        self._run_callbacks()
-
-    def _refuse(self, channel: Channel, reason: str) -> None:
-        self._turn_away(channel)
-        self._tell(logging.WARNING, f"a connection to {self.url} was closed: {reason}")
-
-    def _turn_away(self, channel: Channel) -> None:
-        self._strangers.discard(channel)
-        for instance, roles in list(self._arrivals.items()):
-            if channel in (other for other, _ in roles.values()):
-                del self._arrivals[instance]
-        channel.close()
 
     def _join(self, hello: Hello, data: Channel, control: Channel) -> None:
         self._joined += 1
@@ -584,7 +521,7 @@ class Dispatcher:
             self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
 
     def _maybe_left_alone(self) -> None:
-        self._alone = not (self._online() or self._processes or self._arrivals or self._ephemeral)
+        self._alone = not (self._online() or self._processes or self._meeting.is_expecting() or self._ephemeral)
         if self._alone:
             self._await_company()
 
