@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 import yaml
 
 from mirai import plugins
-from mirai.config.document import Loader, error_at
+from mirai.config.document import TAG, Loader, error_at
 from mirai.config.error import ConfigError
 from mirai.config.hints import NOUNS, elements, is_allowed, kinds, members, wanted
 from mirai.config.schema import Launch
@@ -20,19 +20,16 @@ from mirai.config.variables import substitute
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from dataclasses import Field
-    from pathlib import Path
 
     Entries = dict[str, tuple[yaml.Node, yaml.Node]]  # the nodes of a mapping's keys and values
 
-TAG = "tag:yaml.org,2002:"
 NO_KEYWORDS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Checker:
-    """Checks the nodes of one file. Keys are named from its root: `profiles.hpc.retry`."""
+    """Checks the nodes of a tree. Keys are named from its root: `profiles.hpc.retry`."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self) -> None:
         self._yaml = Loader("")
 
     def check(self, node: yaml.Node, hint: Any, key: str = "", keywords: Mapping[str, Any] = NO_KEYWORDS) -> Any:
@@ -45,7 +42,7 @@ class Checker:
         Raises:
             ConfigError: it, or something in it, is not what is wanted.
         """
-        text, found = self._read(node, key)
+        text, found = self.read(node, key)
         errors = []
         for member in members(hint):
             for kind in filter(kinds(member).__contains__, found):
@@ -65,8 +62,8 @@ class Checker:
             raise self._error(node, f"{key} is {what}: put it into quotation marks, to make it a text")
         raise self._error(node, f"{_named(key)} is {what}: give {wanted(hint, keywords)}")
 
-    def _read(self, node: yaml.Node, key: str) -> tuple[str, list[str]]:
-        """The text of a scalar; and the kinds of values that the node may be, the likeliest first."""
+    def read(self, node: yaml.Node, key: str) -> tuple[str, list[str]]:
+        """The text of a scalar, variables put in; and the kinds of values that the node may be, the likeliest first."""
         if not isinstance(node, yaml.ScalarNode):
             return "", ["seq" if isinstance(node, yaml.SequenceNode) else "map"]
         try:
@@ -128,7 +125,7 @@ class Checker:
 
     def _record(self, node: yaml.Node, entries: Entries, cls: Any, key: str) -> Any:
         """An object of a dataclass, of the entries named as its fields."""
-        hints, known = _hints(cls), {field.name: field for field in fields(cls) if field.init}
+        hints, known = type_hints(cls), {field.name: field for field in fields(cls) if field.init}
         values = {}
         for name, (name_node, value) in entries.items():
             if name not in known:
@@ -137,7 +134,7 @@ class Checker:
             field = known[name]
             keywords = {**field.metadata, "writeOnly": not field.repr}
             values[name] = self.check(value, hints.get(name, Any), _join(key, name), keywords)
-        missing = [name for name, field in known.items() if name not in values and _is_required(field)]
+        missing = [name for name, field in known.items() if name not in values and is_required(field)]
         if missing:
             raise self._error(node, f"{_named(key)} has no {missing[0]!r}: add it")
         try:
@@ -159,7 +156,7 @@ class Checker:
         return entries
 
     def _error(self, node: yaml.Node, problem: str) -> ConfigError:
-        return error_at(node.start_mark, problem, self._file)
+        return error_at(node.start_mark, problem)
 
 
 def _kind(tag: str) -> str:
@@ -188,12 +185,14 @@ def _owner(name: str, hints: Mapping[str, Any]) -> str:
     return ""
 
 
-def _hints(cls: Any) -> dict[str, Any]:
+def type_hints(cls: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields; none where they cannot be told."""
     try:
         return get_type_hints(cls)
     except NameError:  # imported for type checkers only: the class checks what it is given
         return {}
 
 
-def _is_required(field: Field[Any]) -> bool:
+def is_required(field: Field[Any]) -> bool:
+    """Whether it has no default."""
     return field.default is MISSING and field.default_factory is MISSING

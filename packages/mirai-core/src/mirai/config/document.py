@@ -1,4 +1,4 @@
-"""A YAML file as a tree of nodes, each of which knows its line and column."""
+"""A YAML file as a tree of nodes, each of which knows its file, line and column."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mirai.config.error import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
+TAG = "tag:yaml.org,2002:"
+
 
 class Loader(yaml.SafeLoader):
     """YAML 1.1, but `1e3` is a number, as in YAML 1.2."""
 
 
-Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+Loader.add_implicit_resolver(f"{TAG}float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def read_document(file: Path) -> yaml.Node | None:
@@ -29,25 +29,49 @@ def read_document(file: Path) -> yaml.Node | None:
     Raises:
         ConfigError: it cannot be read, is not UTF-8, or is not YAML.
     """
-    text = _read(file)
+    return parse(_read(file), str(file))
+
+
+def parse(text: str, name: str) -> yaml.Node | None:
+    """The root of a document that is found at `name`: a file, or `$VARIABLE`.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
     try:
-        root: yaml.Node | None = yaml.compose(text, Loader)
+        loader = Loader(text)
+        loader.name = name
+        try:
+            root: yaml.Node | None = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         problem = ", ".join(filter(None, (error.context, error.problem)))
-        raise error_at(error.problem_mark, f"this is not YAML, correct it: {problem}", file) from None
+        problem = f"this is not YAML, correct it: {problem}"
+        raise (error_at(error.problem_mark, problem) if error.problem_mark else ConfigError(problem, name)) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         problem = f"YAML allows no character {error.character:#04x}: remove it"
-        raise ConfigError(problem, str(file), line) from None
+        raise ConfigError(problem, name, line) from None
     except RecursionError:
-        raise ConfigError("it is nested too deeply: write fewer levels", str(file)) from None
+        raise ConfigError("it is nested too deeply: write fewer levels", name) from None
     return root
 
 
-def error_at(mark: yaml.Mark | None, problem: str, file: Path) -> ConfigError:
+def text_node(text: str, name: str, kind: str = "str") -> yaml.ScalarNode:
+    """A scalar that stands in no document, but is found at `name`."""
+    mark = yaml.Mark(name, 0, 0, 0, None, 0)
+    return yaml.ScalarNode(TAG + kind, text, mark, mark)
+
+
+def place(mark: yaml.Mark) -> tuple[str, int | None, int | None]:
+    """The file, line and column of a mark; of a variable only its name."""
+    return (mark.name, None, None) if mark.name.startswith("$") else (mark.name, mark.line + 1, mark.column + 1)
+
+
+def error_at(mark: yaml.Mark, problem: str) -> ConfigError:
     """The error for what stands at `mark`."""
-    place = () if mark is None else (mark.line + 1, mark.column + 1)
-    return ConfigError(problem, str(file), *place)
+    return ConfigError(problem, *place(mark))
 
 
 def _read(file: Path) -> str:
