@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mirai.hookspecs import hookimpl
 from mirai_launchers.remote_config import RemoteConfig
+from mirai_launchers.slurm import Slurm
 
 if TYPE_CHECKING:
     from mirai.hookspecs import Launcher
@@ -13,4 +14,4 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_launchers() -> dict[str, type[Launcher]]:
-    return {launcher.name: launcher for launcher in (RemoteConfig,)}
+    return {launcher.name: launcher for launcher in (RemoteConfig, Slurm)}

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,20 +16,59 @@ if TYPE_CHECKING:
     from mirai.hookspecs import LaunchCommand
 
 GRACE = 5.0  # seconds between asking a process to end and ending it
+PATIENCE = 60.0  # seconds for a command that only asks something of a server
 TAIL = 2000  # bytes of a log that an error quotes
 
 
 def line(command: LaunchCommand) -> str:
     """One line for a POSIX shell, none of the command's secrets in it: it reads `exports` of them from stdin."""
-    python, *rest = command.argv
-    words = f"{_quoted_path(python)} {shlex.join(rest)}"
+    words = bare_line(command)
     # Not from a terminal, such as that of `tmux new`: it would wait for somebody to type.
     return f'[ -t 0 ] || eval "$(cat)"; exec {words}' if command.env else words
+
+
+def bare_line(command: LaunchCommand) -> str:
+    """The same for a shell that has the secrets already."""
+    python, *rest = command.argv
+    return f"{_quoted_path(python)} {shlex.join(rest)}"
 
 
 def exports(env: Mapping[str, str]) -> str:
     """What a POSIX shell evaluates to have `env`."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items())
+
+
+class Ran(NamedTuple):
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: str = "") -> Ran:
+    """Run a short command to its end, with `env` added to our environment, and `stdin` to read.
+
+    Raises:
+        OSError: it cannot be started, or it does not end within a minute.
+    """
+    try:
+        ran = subprocess.run(
+            argv,
+            env={**os.environ, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PATIENCE,
+            start_new_session=True,
+        )
+    except FileNotFoundError:
+        advice = "run this where it is installed, or give its path"
+        raise FileNotFoundError(f"there is no program {argv[0]!r} here: {advice}") from None
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"{shlex.join(argv)} did not end within {PATIENCE:g} s: is its server there?") from None
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "") -> Process:

@@ -1,0 +1,33 @@
+"""Fixtures for launchers: real schedulers, and a home directory of the test's own."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mirai_launchers import jobs
+from tests.launchers.backends import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home directory: job scripts, secrets and logs go there."""
+    # Not tmp_path: what runs jobs as us must be able to enter it, and so must who looks at its mode.
+    with tempfile.TemporaryDirectory(prefix="home-") as directory:
+        monkeypatch.setenv("HOME", directory)
+        yield Path(directory)
+
+
+@pytest.fixture
+def slurm(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A real Slurm."""
+    # Its jobs get the environment of sbatch: they are not ours to count, since they end when their queue does.
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(jobs, "GRACE", 0.0)  # they would not leave by themselves
+    return require("SLURM_CONF", "slurm", "sbatch", "squeue", "scontrol", "scancel")
