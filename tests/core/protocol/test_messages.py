@@ -21,6 +21,8 @@ def test_numbers_keep_their_meaning():
         "STACK": 11,
         "EXIT": 12,
         "REFUSED": 13,
+        "CHALLENGE": 14,
+        "PROOF": 15,
     }
     assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
     assert EVERYWHERE == 1

@@ -237,6 +237,7 @@ def test_where_the_last_daemon_has_left_another_one_can_be_launched():
 def soon(monkeypatch):
     """What a user waits twenty seconds for."""
     monkeypatch.setattr(dispatcher, "UNEASY", 0.05)
+    monkeypatch.setattr(dispatcher, "LOST", 0.2)
     monkeypatch.setattr(dispatcher, "ALONE", 0.2)
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mirai.api.launching import (
         daemon,
         launch_local,
+        launch_remote,
+        saisei,
     )
     from mirai.api.mapping import (
         MiraiMap,
@@ -121,6 +123,7 @@ __all__ = [
     "is_mirai_interrupt",
     "is_mirai_map",
     "launch_local",
+    "launch_remote",
     "launcher",
     "local_daemons",
     "local_url",
@@ -133,6 +136,7 @@ __all__ = [
     "race_mirai",
     "read_profiles",
     "require_daemons",
+    "saisei",
     "status",
     "stop_cluster",
     "stop_mirai",
@@ -146,7 +150,7 @@ _HOMES = {
     "mirai.api.status": "Info Status info status",
     "mirai.api.executor": "MiraiExecutor make_cluster stop_cluster",
     "mirai.api.future": "UNRESOLVED Mirai",
-    "mirai.api.launching": "daemon launch_local",
+    "mirai.api.launching": "daemon launch_local launch_remote saisei",
     "mirai.api.mapping": "MiraiMap mirai_map",
     "mirai.api.submit": "everywhere mirai try_mirai",
     "mirai.api.waiting": (

@@ -73,6 +73,14 @@ class Launch(Protocol):
         """
         ...
 
+    def state(self) -> str:
+        """What its keeper says of it now, in the keeper's words: `PENDING (Resources)`. Empty where nothing is known.
+
+        This and `failure` may take a while. They are called from one thread of the host, so that a launcher can ask
+        its scheduler about all jobs at once, and seldom.
+        """
+        ...
+
     def cancel(self) -> None:
         """End what is queued or runs, and let go of what this object holds. Doing it twice is fine."""
         ...

@@ -115,6 +115,10 @@ class Process:
         said = self._tail()
         return f"{self._line} {how}" + (f": {said}" if said else "")
 
+    def state(self) -> str:
+        status = self._process.poll()
+        return "running" if status is None else f"ended with status {status}"
+
     def cancel(self) -> None:
         if self._process.poll() is None:
             self._signal(signal.SIGTERM)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mirai.api.launching import check_launcher
 from mirai.protocol.direct import RoundRobin
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
@@ -15,12 +17,14 @@ from mirai.runtime.daemon import Options
 from mirai.runtime.dispatcher import Dispatcher
 from mirai.runtime.profile import START, Profile
 from mirai.runtime.sync import Sync
-from mirai.transport.urls import parse
+from mirai.transport.urls import host_url, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextvars import Token
     from types import TracebackType
+
+    from mirai.hookspecs import Launcher
 
 
 class Unset:
@@ -78,7 +82,8 @@ class Daemons:
 def daemons(
     n: int | Unset | None = UNSET,
     *,
-    url: str | None = None,
+    url: str | Sequence[str] | None = None,
+    remote: Launcher | None = None,
     dispatcher: bool = True,
     sync: bool = False,
     seed: int | None = None,
@@ -92,7 +97,10 @@ def daemons(
     Args:
         n: start so many local daemons, ready on return. 0: reset, daemons leave, unresolved tasks resolve
             to `ConnectionReset`. None: the same, and tells persistent daemons to exit.
-        url: listen there, and let daemons dial in at any time.
+        url: listen there, or at several addresses, and let daemons dial in at any time. Where others can reach them,
+            only daemons that hold a ticket are let in: those started here or by `launch_remote()`.
+        remote: a launcher, which starts the `n` daemons elsewhere, without waiting for them (`status().launches` has
+            what becomes of them). They dial `url`, unless given an address of this host that others can reach.
         dispatcher: False: tasks go to the daemons round robin, at once.
         sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them.
         seed: each task has a random stream of its own, the same whatever the number of daemons; without,
@@ -107,16 +115,17 @@ def daemons(
     Raises:
         TypeError, ValueError: names the argument and what it may be; nothing was changed.
         DaemonStartError: a daemon could not start; with its stderr. The profile is not set.
-        OSError: the url cannot be listened on. The profile is not set.
+        OSError: the url cannot be listened on, or the launcher cannot start anything. The profile is not set.
 
     Source: `daemons()` in R.
     """
-    if isinstance(n, Unset) and url is None and not sync:
+    if isinstance(n, Unset) and url is None and remote is None and not sync:
         raise TypeError("daemons() needs a number, as in daemons(4), or url=; daemons(0) resets")
-    for argument, value in (("url", url), ("compute", compute)):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{argument}={value!r}: give text")
-    count = _count(n)
+    if compute is not None and not isinstance(compute, str):
+        raise TypeError(f"compute={compute!r}: give text")
+    check_launcher(remote)
+    count = remote.places if remote is not None and isinstance(n, Unset) else _count(n)
+    urls = _urls(url)
     options = daemon_options
     kill_after = options.pop("kill_after", None)
     if kill_after is not None and (isinstance(kill_after, bool) or not kill_after >= 0):
@@ -127,9 +136,8 @@ def daemons(
     if seed is not None:
         _whole("seed", seed, None)
     budget = None if memory is None else _size(memory)
-    if url is not None and not url.startswith("ipc://"):
-        parse(url)
-        raise ValueError(f"url={url!r}: only ipc:// addresses, for daemons of this machine and user, so far")
+    if remote is not None and not urls and count:
+        urls = [host_url()]
     if count and evaluate.mapping:
         from mirai.api.mapping import NESTED
 
@@ -139,14 +147,17 @@ def daemons(
     if sync:
         profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None), seed=seed))
         return Daemons(name, 0)
-    if not count and url is None:
+    if not count and not urls:
         return Daemons(name, 0)
     scheduler = Scheduler() if dispatcher else RoundRobin()
-    service = Dispatcher(url, scheduler=scheduler, memory=budget, kill_after=kill_after)
-    profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options)
+    service = Dispatcher(urls or None, scheduler=scheduler, memory=budget, kill_after=kill_after)
+    profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
     try:
-        profile.start_local(count, {})
-        service.wait_for_daemons(count, START)
+        if remote is not None and count:
+            profile.launch(remote, count, {})
+        else:
+            profile.start_local(count, {})
+            service.wait_for_daemons(count, START)
     except BaseException:
         profile.close()
         raise
@@ -212,6 +223,15 @@ def nextstream(compute: str | None = None) -> list[int] | None:
     if profile is None:
         return None
     return stream(*(profile.next_seed() if profile.seed is not None else (int.from_bytes(os.urandom(32)), 0)))
+
+
+def _urls(url: object) -> list[str]:
+    urls = [] if url is None else [url] if isinstance(url, str) else url
+    if not isinstance(urls, Sequence) or not all(isinstance(each, str) for each in urls):
+        raise TypeError(f"url={url!r}: give text, or a list of texts")
+    for each in urls:
+        parse(each)
+    return list(urls)
 
 
 def _count(n: int | Unset | None) -> int:

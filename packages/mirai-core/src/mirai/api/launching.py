@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mirai.runtime import daemon as runtime
 from mirai.runtime import profile as profiles
+from mirai.runtime.joining import take_ticket
+from mirai.runtime.sync import Sync
+
+if TYPE_CHECKING:
+    from mirai.hookspecs import LaunchCommand, Launcher
 
 
 def launch_local(n: int = 1, *, compute: str | None = None, **daemon_options: Any) -> int:
@@ -36,6 +41,79 @@ def launch_local(n: int = 1, *, compute: str | None = None, **daemon_options: An
     return n
 
 
+def launch_remote(
+    n: int = 1, *, remote: Launcher | None = None, compute: str | None = None, **daemon_options: Any
+) -> list[LaunchCommand]:
+    """Have more daemons started elsewhere, without waiting for them; or get the commands to start them by hand.
+
+    Args:
+        n: how many, 1 or more.
+        remote: starts them (`launcher()` makes one); see `status().launches` for what becomes of them. Without,
+            nothing is started: print each command, which has the daemon's ticket in it, and paste it into a shell.
+        compute: the compute profile.
+        **daemon_options: as for `daemon()`; those not given are the profile's.
+
+    Returns:
+        The commands, one for each daemon.
+
+    Raises:
+        NoDaemonsError: the profile is not set.
+        RuntimeError: it is a synchronous one.
+        OSError: the launcher could not start anything.
+        TypeError, ValueError: names the argument and what it may be.
+
+    Source: `launch_remote()` in R.
+    """
+    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        raise ValueError(f"n={n!r}: give the number of daemons to start, 1 or more")
+    check_launcher(remote)
+    runtime.Options(**daemon_options)
+    profile = profiles.require(compute)
+    service = profile.service
+    if isinstance(service, Sync):
+        raise RuntimeError(f"profile {profile.name!r} is synchronous: daemons cannot be launched for it")
+    if remote is not None:
+        return profile.launch(remote, n, daemon_options)
+    planned = profile.commands(n, daemon_options)
+    for ticket, _ in planned:
+        service.by_hand(ticket)
+    return [command for _, command in planned]
+
+
+def saisei(i: int, *, force: bool = False, compute: str | None = None) -> LaunchCommand:
+    """Make a new ticket for a daemon; the old one is dead.
+
+    Args:
+        i: its number in `status().daemons` or `status().launches`.
+        force: also cut it off where it is connected: the task in hand resolves to `Closed`. Otherwise it works on.
+        compute: the compute profile.
+
+    Returns:
+        The command that starts a daemon by the new ticket.
+
+    Raises:
+        NoDaemonsError: the profile is not set.
+        ValueError: there is no such daemon.
+
+    Source: `saisei()` in R.
+    """
+    profile = profiles.require(compute)
+    service = profile.service
+    if isinstance(i, bool) or not isinstance(i, int):
+        raise TypeError(f"i={i!r}: give the number of a daemon, as status().daemons has it")
+    if isinstance(service, Sync):
+        raise RuntimeError(f"profile {profile.name!r} is synchronous: it has no daemons")
+    ticket = service.reissue(i, force=force)
+    service.by_hand(ticket)
+    return profile.command(ticket, {})[1]
+
+
+def check_launcher(remote: object) -> None:
+    """Raise a TypeError if it is none."""
+    if remote is not None and not callable(getattr(remote, "launch", None)):
+        raise TypeError(f"remote={remote!r}: give a launcher, as in remote=launcher('ssh', remotes=[…])")
+
+
 def daemon(url: str, **options: Any) -> int:
     """Be a daemon: dial the host at `url` and evaluate its tasks, in the main thread, until it is time to leave.
 
@@ -59,4 +137,4 @@ def daemon(url: str, **options: Any) -> int:
 
     Source: `daemon()` in R.
     """
-    return int(runtime.serve(url, runtime.Options(**options)))
+    return int(runtime.serve(url, runtime.Options(**options), ticket=take_ticket()))

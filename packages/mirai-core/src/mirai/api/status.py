@@ -57,23 +57,42 @@ class DaemonRow:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class LaunchRow:
+    """One daemon that a launcher started, or is about to."""
+
+    i: int  # as the daemon's row has it
+    launcher: str
+    id: str  # where it was started: a process id, a job id
+    state: str  # "submitted", "connected", "failed", "ended"
+    reason: str  # what its keeper says of it, why it failed, how it ended
+    since: datetime  # when it came to be in this state
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+
 @dataclass(frozen=True, repr=False)
 class Status:
     """What goes on in a profile."""
 
     connections: int = 0
-    url: str | None = None
+    url: str | tuple[str, ...] | None = None  # several where it listens at several
     mirai: Tasks = field(default_factory=Tasks)
     memory: Memory = field(default_factory=Memory)
     daemons: tuple[DaemonRow, ...] = ()
+    launches: tuple[LaunchRow, ...] = ()
+    refused: int = 0  # connections that were turned away, and daemons that were cut off as they broke the protocol
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
 
     def __str__(self) -> str:
+        at = self.url if isinstance(self.url, str) else ", ".join(self.url or ())
         lines = [
-            f"{self.connections} daemons connected at {self.url}" if self.url else "no daemons set",
+            f"{self.connections} daemons connected at {at}" if at else "no daemons set",
             "tasks: {awaiting} awaiting, {executing} executing, {completed} completed".format(**asdict(self.mirai)),
         ]
         if self.daemons:
@@ -84,6 +103,14 @@ class Status:
             mirai = "" if row.task is None else f"{row.task}{' (stopping)' if row.stopping else ''}"
             counts = f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}"
             lines.append(f"{counts}  {mirai:15}  {row.pid:>7}  {row.host}")
+        if self.launches:
+            lines.append(f"{'daemon':>6}  {'launch':9}  {'launcher':13}  {'id':>12}")
+        for launch in self.launches:
+            lines.append(
+                f"{launch.i:>6}  {launch.state:9}  {launch.launcher:13}  {launch.id:>12}  {launch.reason}".rstrip()
+            )
+        if self.refused:
+            lines.append(f"{self.refused} connections were refused: the log (mirai) says why")
         return "\n".join(lines)
 
     __repr__ = __str__  # what a notebook shows
@@ -100,7 +127,7 @@ def status(compute: str | None = None) -> Status:
     seen = profile.service.look()
     rows = tuple(
         DaemonRow(
-            i=peer.number,
+            i=peer.row,
             online=peer.online,
             instance=peer.hello.instance,
             assigned=assigned,
@@ -111,14 +138,26 @@ def status(compute: str | None = None) -> Status:
             task=task.future.id if task is not None and task.future is not None else None,
             stopping=task is not None and task.cancelled,
         )
-        for peer, (assigned, completed, task) in seen.daemons
+        for peer, (assigned, completed, task) in sorted(seen.daemons, key=lambda seen: seen[0].row)
     )
     return Status(
         connections=sum(row.online for row in rows),
-        url=profile.service.url,
+        url=profile.service.urls if len(profile.service.urls) > 1 else profile.service.url,
         mirai=Tasks(*seen.counts),
         memory=Memory(*seen.memory, profile.memory),
         daemons=rows,
+        launches=tuple(
+            LaunchRow(
+                i=launch.row,
+                launcher=launch.launcher,
+                id=launch.id,
+                state=launch.state,
+                reason=launch.reason,
+                since=datetime.fromtimestamp(launch.since).astimezone(),
+            )
+            for launch in seen.launches
+        ),
+        refused=seen.refused,
     )
 
 
@@ -131,4 +170,4 @@ def info(compute: str | None = None) -> Info | None:
     if profile is None:
         return None
     seen = profile.service.look()
-    return Info(sum(peer.online for peer, _ in seen.daemons), len(seen.daemons), *seen.counts)
+    return Info(sum(peer.online for peer, _ in seen.daemons), seen.joined, *seen.counts)

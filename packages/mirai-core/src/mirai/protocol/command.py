@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 
 LAUNCH_VARIABLE = "MIRAI_LAUNCH"  # tells a daemon which launch it comes from; it takes it out again
+TICKET = "MIRAI_TICKET"  # its ticket; it takes that out again, too
+TICKET_FILE = "MIRAI_TICKET_FILE"  # or the file that holds it
 
 
 def daemon_command(python: str, url: str, options: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,9 @@ class Kind(IntEnum):
     RECALLED = 10  # daemon to host, control. seq: the last task it has begun
     STACK = 11  # host to daemon, control, and the answer. seq: the task. body: text
     EXIT = 12  # host to daemon, control: leave now, also if told to persist
-    REFUSED = 13  # host to daemon: they cannot work together. body: text, why
+    REFUSED = 13  # host to daemon: it may not come in. body: text, why
+    CHALLENGE = 14  # host to daemon, on either connection. body: text, see `handshake`
+    PROOF = 15  # daemon to host, the answer. body: text
 
 
 class Status(IntEnum):

@@ -16,12 +16,12 @@ from math import inf
 
 from mirai.protocol import serialize
 from mirai.protocol.command import LAUNCH_VARIABLE
-from mirai.protocol.handshake import Hello
 from mirai.protocol.limits import Exit, Limits
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
 from mirai.runtime import cleanup
 from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
+from mirai.runtime.joining import Refused, join, take_ticket
 from mirai.transport.schemes import dial
 from mirai.transport.urls import remove_local
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Buffer, Frame
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
-DIAL = 10.0  # seconds for one attempt to connect
 LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
 REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
@@ -42,10 +41,6 @@ INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets
 AGAIN = 0.001  # seconds until a task is interrupted again that has not noticed, at first
 LEAST = 0.1  # and after many times
 IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
-
-
-class Refused(Exception):
-    """The host will not work with this daemon, and says why."""
 
 
 class Options:
@@ -384,22 +379,7 @@ def clear_away(url: str) -> None:
             return  # it may be there
 
 
-def connect(url: str, launch: str, timeout: float = DIAL) -> tuple[socket.socket, socket.socket]:
-    """The data and the control connection to the host at `url`.
-
-    Raises:
-        OSError: names the URL and why.
-    """
-    instance = os.urandom(8).hex()
-    sockets = []
-    for role in ("data", "control"):
-        sock = dial(url, timeout)
-        sock.sendall(encode(Kind.HELLO, Hello(role, instance, os.getpid(), os.uname().nodename, launch).encode()))
-        sockets.append(sock)
-    return sockets[0], sockets[1]
-
-
-def serve(url: str, options: Options, launch: str = "") -> int:
+def serve(url: str, options: Options, launch: str = "", ticket: tuple[str, bytes] | None = None) -> int:
     """Connect to the host at `url` and evaluate its tasks; the exit code.
 
     Raises:
@@ -417,7 +397,7 @@ def serve(url: str, options: Options, launch: str = "") -> int:
     pause = 0.01
     while True:
         try:
-            data, control = connect(url, launch)
+            data, control = join(url, launch, ticket, options.tlscert)
         except OSError:
             if not patient:
                 raise
@@ -460,7 +440,7 @@ def main(argv: list[str]) -> int:
         launch = os.environ.pop(LAUNCH_VARIABLE, "")
         if launch:
             _hold_the_lifeline()
-        code = serve(url, options, launch)
+        code = serve(url, options, launch, take_ticket())
     except (OSError, Refused, TypeError, ValueError) as error:
         code = FAILED
         if launch:

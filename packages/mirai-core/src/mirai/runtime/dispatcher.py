@@ -16,12 +16,16 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
+from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
+from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import HEADER, FrameError, body_size, encode
 from mirai.runtime import lead
+from mirai.runtime.addresses import for_this_machine
+from mirai.runtime.joining import is_private
+from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
@@ -30,10 +34,12 @@ from mirai.transport.urls import local_url, make_local, remove_local
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mirai.protocol.handshake import Hello
     from mirai.protocol.scheduler import Action, Blob, Counts, Task
+    from mirai.protocol.tickets import Ticket
     from mirai.protocol.wire import Buffer, Frame
     from mirai.runtime.channel import Channel
+    from mirai.runtime.launches import Tracked
+    from mirai.runtime.meeting import Arrival
 
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
 TASK = int(Kind.TASK)
@@ -44,7 +50,8 @@ log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging 
 SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
 DEEPEST = 16  # callbacks called from callbacks
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
-ALONE = 20.0  # seconds until they fail
+LOST = 15.0  # seconds until they fail, if nobody else will start one
+ALONE = 20.0  # seconds until it is said that none has come, if somebody may
 FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
@@ -80,17 +87,18 @@ class Awaiting(Protocol):
 class Peer:
     """One daemon, as the host sees it."""
 
-    def __init__(self, number: int, hello: Hello, process: LocalProcess | None) -> None:
-        self.number = number
-        self.hello = hello
+    def __init__(self, number: int, row: int, arrival: Arrival, process: LocalProcess | None) -> None:
+        self.number = number  # of those that joined
+        self.row = row  # its number for users, which it keeps when it is launched anew
+        self.hello, self.ticket = arrival.hello, arrival.ticket
+        self.data, self.control = arrival.data, arrival.control
         self.process = process
         self.since = time.time()
         self.online = True
-        self.assigned = self.completed = 0  # once it has left
+        self.assigned = self.completed = 0  # once it has left; before, of those that had its row before it
+        self.is_revoked = False
         self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
         self.sweep = SWEEP  # how many of these until it is time to look which are dead
-        self.data: Channel
-        self.control: Channel
 
 
 class Seen(NamedTuple):
@@ -99,6 +107,9 @@ class Seen(NamedTuple):
     counts: Counts
     memory: tuple[int, int]  # bytes queued, and at most ever
     daemons: list[tuple[Peer, tuple[int, int, Task | None]]]  # tasks assigned, completed, and the one in hand
+    joined: int  # daemons, ever
+    refused: int  # connections that were refused or cut off
+    launches: list[Tracked]
 
 
 class Dispatcher:
@@ -108,7 +119,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        url: str | None = None,
+        url: str | Sequence[str] | None = None,
         *,
         scheduler: Scheduler | None = None,
         setup: Mapping[str, Any] | None = None,
@@ -119,7 +130,7 @@ class Dispatcher:
         """Listen.
 
         Args:
-            url: an address of any scheme; None: one for this machine and user only.
+            url: an address of any scheme, or several; None: one for this machine and user only.
             scheduler: decides; a new one unless given.
             setup: what a daemon is told first, beside this process's `sys.path`.
             memory: bytes of queued payloads from which on `has_room` says no.
@@ -137,6 +148,10 @@ class Dispatcher:
         self._launches = itertools.count(1)
         self.deferred: set[Task] = set()  # to be submitted once their arguments are there
         self._joined = 0
+        self._rows = itertools.count(1)
+        self._cut_off = 0
+        self.launches = Launches(self._launches_failed)
+        self._by_hand: set[Ticket] = set()  # given to users, who have not started a daemon by it yet
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
         self._alone = url is not None  # no daemon is here, and none was started
@@ -155,16 +170,20 @@ class Dispatcher:
         self._calling = threading.local()
         self._closed = False
         self._own_url = local_url() if url is None else ""
-        make_local(url or self._own_url)
+        urls = [self._own_url] if url is None else [url] if isinstance(url, str) else list(url)
+        for each in urls:
+            make_local(each)
         self._lead = lead.join()
+        self.tickets = Tickets()
         try:
             self._meeting = Meeting(
-                url or self._own_url, self._lead, self._lock, self._join, self._tell, self._run_callbacks
+                urls, self.tickets, self._lead, self._lock, self._join, self._tell, self._run_callbacks
             )
         except BaseException:
             lead.leave()
             raise
-        self.url = self._meeting.url
+        self.urls = self._meeting.urls
+        self.url = ", ".join(self.urls)
         _open.add(self)
         self._meeting.open()
 
@@ -288,14 +307,17 @@ class Dispatcher:
             return Seen(
                 scheduler.counts(),
                 (scheduler.queued_bytes, scheduler.peak_bytes),
-                [
-                    (
-                        peer,
-                        scheduler.daemon_counts(peer.number) if peer.online else (peer.assigned, peer.completed, None),
-                    )
-                    for peer in self.peers.values()
-                ],
+                [(peer, self._counts(peer)) for peer in self.peers.values()],
+                self._joined,
+                self._meeting.refused + self._cut_off,
+                list(self.launches.rows),
             )
+
+    def _counts(self, peer: Peer) -> tuple[int, int, Task | None]:
+        if not peer.online:
+            return peer.assigned, peer.completed, None
+        assigned, completed, task = self.scheduler.daemon_counts(peer.number)
+        return peer.assigned + assigned, peer.completed + completed, task
 
     def connections(self) -> int:
         """How many daemons are connected."""
@@ -318,13 +340,62 @@ class Dispatcher:
 
     def start_local(self, n: int, options: Mapping[str, Any], *, threads: int | None, output: bool) -> None:
         """Start `n` daemons on this machine, in parallel, without waiting for them."""
+        url = for_this_machine(self.urls)
         for _ in range(n):
             launch = str(next(self._launches))
-            process = LocalProcess(self.url, launch, options, threads=threads, output=output)
+            ticket = "" if is_private(url) else self.issue(launch).line()
+            process = LocalProcess(url, launch, options, threads=threads, output=output, ticket=ticket)
             with self._lock:
                 self._processes[launch] = process
                 self._alone = False
                 process.watch(self._lead, self._process_ended)
+
+    def issue(self, launch: str = "") -> Ticket:
+        """A ticket for one more daemon."""
+        with self._lock:
+            return self.tickets.issue(next(self._rows), os.urandom(ID_SIZE + SECRET_SIZE), launch)
+
+    def launched(self, launches: Sequence[Tracked]) -> None:
+        """Daemons are on their way; a launch that fails is told of."""
+        with self._lock:
+            self._check_open()
+            self._alone, self._hopeless = False, bool(self._own_url)
+            self.launches.add(launches)
+
+    def by_hand(self, ticket: Ticket) -> None:
+        """A user may start a daemon by this ticket, at any time or never."""
+        with self._lock:
+            self._by_hand.add(ticket)
+            self._hopeless = bool(self._own_url)
+
+    def revoke(self, ticket: Ticket) -> None:
+        """Nobody will come by it."""
+        with self._lock:
+            self.tickets.revoke(ticket)
+
+    def reissue(self, row: int, *, force: bool) -> Ticket:
+        """A new ticket for the daemon of that row; the old one is dead. `force` cuts off who is in by it.
+
+        Raises:
+            ValueError: there is no such row.
+        """
+        with self._lead.uninterrupted:
+            with self._lock:
+                self._check_open()
+                old = [ticket for ticket in self.tickets if ticket.row == row]
+                peers = [peer for peer in self.peers.values() if peer.row == row]
+                if not old and not peers:
+                    rows = {peer.row for peer in self.peers.values()} | {ticket.row for ticket in self.tickets}
+                    raise ValueError(f"i={row!r}: there is no such daemon, only {sorted(rows) or 'none at all'}")
+                for ticket in old:
+                    self.tickets.revoke(ticket)
+                new = self.tickets.issue(row, os.urandom(ID_SIZE + SECRET_SIZE))
+                for peer in peers if force else ():
+                    peer.is_revoked = True
+                    self._gone(peer, "was cut off, as its ticket was revoked")
+            self._lead.nudge()
+            self._run_callbacks()
+        return new
 
     def wait_for_daemons(self, n: int, timeout: float) -> None:
         """Wait until `n` daemons have joined.
@@ -357,7 +428,8 @@ class Dispatcher:
                     for peer in self._online():
                         peer.control.write([encode(Kind.EXIT)])
                 self._meeting.close()
-                remove_local(self.url)
+                for url in self.urls:
+                    remove_local(url)
                 for channel in self._channels():
                     channel.close()
                 if self._vigil is not None:
@@ -366,6 +438,7 @@ class Dispatcher:
                     self._fail(task, ConnectionReset(f"Connection reset: {why}"))
             self._lead.nudge()
             self._run_callbacks()
+            self.launches.cancel()
             deadline = time.monotonic() + GRACE
             for process in self._processes.values():
                 if process.persistent and not tell_persistent:
@@ -400,20 +473,32 @@ class Dispatcher:
 
     # Daemons come
 
-    def _join(self, hello: Hello, data: Channel, control: Channel) -> None:
+    def _join(self, arrival: Arrival) -> None:
+        hello, ticket = arrival.hello, arrival.ticket
+        for peer in self._online() if ticket is not None else ():
+            if peer.ticket is ticket:
+                self._gone(peer, "has dialled again")
         self._joined += 1
-        process = self._processes.get(hello.launch)
-        peer = Peer(self._joined, hello, process)
-        peer.data, peer.control = data, control
+        process = self._processes.get(hello.launch if ticket is None else ticket.launch)
+        peer = Peer(self._joined, next(self._rows) if ticket is None else ticket.row, arrival, process)
+        for before in [other for other in self.peers.values() if other.row == peer.row and not other.online]:
+            peer.assigned += before.assigned
+            peer.completed += before.completed
+            del self.peers[before.number]
+        if ticket is not None:
+            ticket.holder = hello
         if process is not None:
             process.connected = True
+        if ticket is not None:
+            self.launches.joined(ticket)
+            self._by_hand.discard(ticket)
         self.peers[peer.number] = peer
-        data._readable = lambda: self._data_came(peer)
-        control._readable = lambda: self._control_came(peer)
+        peer.data._readable = lambda: self._data_came(peer)
+        peer.control._readable = lambda: self._control_came(peer)
         setup = {"path": sys.path, "number": peer.number, "private": bool(self._own_url), **self._setup}
-        data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
+        peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
         self._alone, self._hopeless = False, bool(self._own_url)
-        self._tell(logging.INFO, f"daemon {peer.number} joined {self.url} ({hello.host}, pid {hello.pid})")
+        self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
         self._perform(self.scheduler.daemon_joined(peer.number, time.monotonic()))
         self._check_joined()
 
@@ -434,8 +519,7 @@ class Dispatcher:
                 elif frames:
                     self._answered(peer, frames)
             except FrameError as error:
-                self._tell(logging.WARNING, f"daemon {peer.number} is cut off: {error}")
-                self._gone(peer, f"was cut off, as it broke the protocol: {error}")
+                self._cut(peer, error)
         self._run_callbacks()
 
     def _answered(self, peer: Peer, frames: list[Frame]) -> None:
@@ -455,7 +539,7 @@ class Dispatcher:
                     if future.settle(status, count, body):
                         self._resolved.append(future)
                 elif status != Status.VALUE:
-                    text = f"daemon {peer.number}: what `everywhere` set up before it joined failed there"
+                    text = f"daemon {peer.row}: what `everywhere` set up before it joined failed there"
                     self._tell(logging.WARNING, text)
         if leaving:
             self._gone(peer, f"left with code {code}", begun=False)
@@ -475,23 +559,32 @@ class Dispatcher:
                         asked.text = bytes(body).decode()
                         asked.happen()
             except FrameError as error:
-                self._gone(peer, f"was cut off, as it broke the protocol: {error}")
+                self._cut(peer, error)
         self._run_callbacks()
 
     # Daemons go
 
+    def _cut(self, peer: Peer, error: FrameError) -> None:
+        self._cut_off += 1
+        self._tell(logging.WARNING, f"daemon {peer.row} is cut off: {error}")
+        self._gone(peer, f"was cut off, as it broke the protocol: {error}")
+
     def _gone(self, peer: Peer, how: str = "", *, begun: bool = True) -> None:
         if not peer.online:
             return
+        counts = self._counts(peer)
+        if not how:
+            how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
         peer.online = False
         peer.data.close()
         peer.control.close()
         for key in [key for key in self._stacks if key[0] == peer.number]:
             self._stacks.pop(key).happen()
-        peer.assigned, peer.completed, _ = self.scheduler.daemon_counts(peer.number)
-        if not how:
-            how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
-        self._last_end = f"daemon {peer.number} {how}"
+        peer.assigned, peer.completed, _ = counts
+        if peer.ticket is not None:
+            peer.ticket.holder = None
+            self.launches.left(peer.ticket, how)
+        self._last_end = f"daemon {peer.row} {how}"
         self._tell(logging.INFO, self._last_end)
         self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
         self._maybe_left_alone()
@@ -520,8 +613,31 @@ class Dispatcher:
         if alone:
             self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
 
+    def _launches_failed(self, launches: Sequence[Tracked], reason: str) -> None:
+        """The watcher says so."""
+        with self._lock:
+            lost = [launch for launch in launches if launch.state == SUBMITTED]
+            if self._closed or not lost:
+                return
+            for launch in lost:
+                launch.turn(FAILED, reason)
+                self.tickets.revoke(launch.ticket)
+            what = f"launch {lost[0].id}" if len(lost) == 1 else f"{len(lost)} launches ({lost[0].id}, …)"
+            self._last_end = f"{what} by {lost[0].launcher} failed: {reason}"
+            self._tell(logging.ERROR, self._last_end)
+            self._maybe_left_alone()
+        self._run_callbacks()
+
     def _maybe_left_alone(self) -> None:
-        self._alone = not (self._online() or self._processes or self._meeting.is_expecting() or self._ephemeral)
+        self._alone = not (
+            self._online()
+            or self._processes
+            or self._meeting.is_expecting()
+            or self.launches.is_pending()
+            or self._ephemeral
+        )
+        if self.launches.is_hopeless() and not self._by_hand:
+            self._hopeless = True
         if self._alone:
             self._await_company()
 
@@ -536,9 +652,9 @@ class Dispatcher:
             self._vigil = None
             waiting = self._unfinished() if self._alone and not self._closed else []
             if waiting and self._hopeless:
-                rest = ALONE - UNEASY
+                rest = LOST - UNEASY
                 text = f"no daemon is left ({self._last_end}), tasks waiting: {len(waiting)}"
-                self._tell(logging.ERROR, f"{text}; launch_local(n) within {rest:g} s, or they fail")
+                self._tell(logging.ERROR, f"{text}; launch daemons within {rest:g} s, or they fail")
                 self._vigil = self._lead.call_at(time.monotonic() + rest, self._give_up)
             elif waiting:
                 text = f"for {ALONE:g} s no daemon has connected to {self.url}, tasks waiting: {len(waiting)}"
@@ -549,9 +665,9 @@ class Dispatcher:
         with self._lock:
             self._vigil = None
             if self._alone and self._hopeless and not self._closed:
-                text = f"Connection reset: no daemon was left ({self._last_end}), and for {ALONE:g} s none came"
+                text = f"Connection reset: no daemon was left ({self._last_end}), and for {LOST:g} s none came"
                 for task in self._unfinished():
-                    self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch_local(n) in time"))
+                    self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch some in time"))
                     self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
         self._run_callbacks()
 
@@ -592,7 +708,7 @@ class Dispatcher:
             task = self.scheduler.daemon_counts(peer.number)[2] if peer.online else None
             if task is None or task.seq != seq:
                 return
-            text = f"daemon {peer.number} is killed: {self._kill_after:g} s after a cancel its task goes on"
+            text = f"daemon {peer.row} is killed: {self._kill_after:g} s after a cancel its task goes on"
             self._tell(logging.WARNING, text)
             process = peer.process
             self._gone(peer, "was killed, as its task did not end on being cancelled")
@@ -684,10 +800,12 @@ class _Stack(Once):
     text = ""
 
 
-def _lost(gone: Peer | None, how: str) -> ConnectionReset:
+def _lost(gone: Peer | None, how: str) -> ErrorValue:
     if gone is None:
         return ConnectionReset("Connection reset: its daemon left before everywhere() reached it")
-    text = f"Connection reset: daemon {gone.number} (pid {gone.hello.pid} on {gone.hello.host}) {how}"
+    if gone.is_revoked:
+        return Closed()
+    text = f"Connection reset: daemon {gone.row} (pid {gone.hello.pid} on {gone.hello.host}) {how}"
     stderr = gone.process.stderr_tail() if gone.process else ""
     if stderr:
         text += f"; the last of its stderr:\n{stderr}"

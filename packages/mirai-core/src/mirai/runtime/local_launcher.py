@@ -12,7 +12,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from mirai.errors import DaemonStartError
-from mirai.protocol.command import LAUNCH_VARIABLE, option_words
+from mirai.protocol.command import LAUNCH_VARIABLE, TICKET, option_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,9 @@ def _reap() -> None:
 class LocalProcess:
     """A daemon on this machine that this process started."""
 
-    def __init__(self, url: str, launch: str, options: Mapping[str, Any], *, threads: int | None, output: bool) -> None:
+    def __init__(
+        self, url: str, launch: str, options: Mapping[str, Any], *, threads: int | None, output: bool, ticket: str = ""
+    ) -> None:
         """Start it. `threads`: what BLAS and OpenMP may use, None: as the environment says, or all.
 
         Raises:
@@ -72,6 +74,8 @@ class LocalProcess:
             raise DaemonStartError("this interpreter does not know its own path (sys.executable is empty)")
         _reap()
         environment = {**os.environ, LAUNCH_VARIABLE: launch}
+        if ticket:
+            environment[TICKET] = ticket
         if threads is not None:
             environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
         flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does

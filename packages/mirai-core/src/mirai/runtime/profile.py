@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from mirai.errors import NoDaemonsError
+from mirai.protocol.command import TICKET, daemon_command
+from mirai.runtime.addresses import for_others
+from mirai.runtime.launches import Tracked
 from mirai.runtime.local_launcher import THREAD_VARIABLES
 from mirai.runtime.sync import Sync
 
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TypeAlias
 
+    from mirai.hookspecs import LaunchCommand, Launcher
+    from mirai.protocol.tickets import Ticket
     from mirai.runtime.dispatcher import Dispatcher
 
 Service: TypeAlias = "Dispatcher | Sync"
@@ -37,14 +43,16 @@ class Profile:
         retry: int = 0,
         seed: int | None = None,
         options: Mapping[str, Any] | None = None,
+        remote: Launcher | None = None,
     ) -> None:
-        """`options` are those of the daemons that are launched for it."""
+        """`options` are those of the daemons that are launched for it, by `remote` if there is one."""
         self.name = name
         self.service = service
         self.memory = memory
         self.retry = retry
         self.seed = seed
         self.options = dict(options or {})
+        self.remote = remote
         self._places = itertools.count()
 
     def start_local(self, n: int, options: Mapping[str, Any]) -> None:
@@ -55,6 +63,49 @@ class Profile:
             threads = max(1, cores() // max(1, n))
         assert not isinstance(self.service, Sync)
         self.service.start_local(n, options, threads=threads, output=options.get("output") is True)
+
+    def commands(self, n: int, options: Mapping[str, Any]) -> list[tuple[Ticket, LaunchCommand]]:
+        """The commands that start `n` daemons elsewhere, and their tickets; `options` go before the profile's own."""
+        assert not isinstance(self.service, Sync)
+        return [self.command(self.service.issue(), options) for _ in range(n)]
+
+    def command(self, ticket: Ticket, options: Mapping[str, Any]) -> tuple[Ticket, LaunchCommand]:
+        """The command that starts a daemon by this ticket."""
+        from mirai.hookspecs import LaunchCommand
+
+        assert not isinstance(self.service, Sync)
+        given = {name: value for name, value in {**self.options, **options}.items() if value is not None}
+        argv = daemon_command(sys.executable or "python3", for_others(self.service.urls), given)
+        return ticket, LaunchCommand(tuple(argv), {TICKET: ticket.line()})
+
+    def launch(self, remote: Launcher, n: int, options: Mapping[str, Any]) -> list[LaunchCommand]:
+        """Have `remote` start `n` daemons elsewhere, without waiting for them.
+
+        Raises:
+            OSError: it cannot.
+        """
+        assert not isinstance(self.service, Sync)
+        planned = self.commands(n, options)
+        commands = [command for _, command in planned]
+        try:
+            launches = remote.launch(commands)
+            if launches and len(launches) != n:
+                raise RuntimeError(f"the launcher {remote.name!r} started {len(launches)} daemons instead of {n}")
+        except BaseException:
+            for ticket, _ in planned:
+                self.service.revoke(ticket)
+            raise
+        persistent = str({**self.options, **options}.get("autoexit", True)).lower() in ("false", "task")
+        if not launches:  # somebody will run them by hand
+            for ticket, _ in planned:
+                self.service.by_hand(ticket)
+        self.service.launched(
+            [
+                Tracked(remote.name, launch, ticket, persistent=persistent)
+                for (ticket, _), launch in zip(planned, launches or (), strict=bool(launches))
+            ]
+        )
+        return commands
 
     def next_seed(self) -> tuple[int, int]:
         """The seed, and the place of the next task in its streams."""

@@ -32,6 +32,7 @@ class Sync:
     """As a `Dispatcher`, with one daemon that is this process; what the host has in `__main__` is hidden from it."""
 
     url = None
+    urls = ()
     immediate = True
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
@@ -135,7 +136,7 @@ class Sync:
 
     def look(self) -> Seen:
         """What goes on."""
-        return Seen(Counts(0, 0, self._completed), (0, 0), [])
+        return Seen(Counts(0, 0, self._completed), (0, 0), [], 0, 0, [])
 
     def close(self, **how: Any) -> None:
         """There is nothing to close; values that are here stay."""
