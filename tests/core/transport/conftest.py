@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import select
@@ -10,17 +11,22 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mirai.transport import memory, nng, sockets
+from mirai.transport.backlog import Backlog
+from mirai.transport.tls import identity
+from mirai.transport.urls import TLS_SCHEMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mirai.transport.base import Listener, Transport
+    from mirai.transport.tls import Identity
 
 DEADLINE = 20  # seconds; a test that waits for longer fails
 
@@ -37,13 +43,21 @@ class Carrier:
 
     def address(self) -> str:
         """A new one, not in use."""
-        if self.scheme == "tcp":
-            return "tcp://127.0.0.1:0"
+        if self.scheme in ("tcp", "tls+tcp"):
+            return f"{self.scheme}://127.0.0.1:0"
         name = f"{os.getpid()}-{next(_numbers)}"
         return f"{self.scheme}://{tempfile.gettempdir() + '/' if self.scheme == 'ipc' else ''}{name}"
 
     def listen(self) -> Listener:
         return self.listening.listen(self.address())
+
+    def peer_tls(self, role: str) -> list[str]:
+        """What a peer in another process needs for TLS; keys that mean something are not handed over like this."""
+        if self.scheme not in TLS_SCHEMES:
+            return []
+        if role == "dial":
+            return [session_identity().tlscert]
+        return [session_identity().chain.decode() + session_identity().key.decode()]
 
     def dial(self, url: str) -> socket.socket:
         connection = self.dialling.dial(url, DEADLINE)
@@ -51,11 +65,57 @@ class Carrier:
         return connection
 
 
+class Tls:
+    """TLS over sockets. Both its ends take part in the handshake, and a test has one thread."""
+
+    __name__ = "mirai.transport.sockets"
+
+    def listen(self, url: str) -> TlsListener:
+        return TlsListener(sockets.listen(url, session_identity()))
+
+    def dial(self, url: str, timeout: float) -> socket.socket:
+        return sockets.dial(url, timeout, session_identity().tlscert)
+
+
+class TlsListener(Backlog):
+    """One whose connections have made the handshake, in a thread of its own."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.url = listener.url
+        self._listener = listener
+        self._ending, self._end = socket.socketpair()
+        self._thread = threading.Thread(target=self._accept)
+        self._thread.start()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self._end.close()
+            self._thread.join()
+            self._ending.close()
+            super().close()
+
+    def _accept(self) -> None:
+        while self._ending not in select.select([self._listener, self._ending], [], [])[0]:
+            connection = self._listener.accept()
+            connection.secure()
+            self.put(connection)
+        self._listener.close()
+
+
+@functools.cache
+def session_identity() -> Identity:
+    return identity()
+
+
+tls = Tls()
+
 CARRIERS = {
     "memory": Carrier("memory", memory, memory),
     "ipc": Carrier("ipc", sockets, sockets),
     "abstract": Carrier("abstract", sockets, sockets),
     "tcp": Carrier("tcp", sockets, sockets),
+    "tls": Carrier("tls+tcp", tls, tls),
     "nng ipc": Carrier("ipc", nng, nng),
     "nng tcp": Carrier("tcp", nng, nng),
     "ipc to nng": Carrier("ipc", nng, sockets),

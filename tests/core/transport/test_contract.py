@@ -19,7 +19,7 @@ from tests.core.transport import peer
 from tests.core.transport.conftest import CARRIERS, DEADLINE, accept, is_readable, receive, receive_rest, silent_url
 from tests.waiting import wait_until
 
-over_tcp = pytest.mark.parametrize("carrier", ["tcp", "nng tcp"], indirect=True)
+over_tcp = pytest.mark.parametrize("carrier", ["tcp", "tls", "nng tcp"], indirect=True)
 either_side = pytest.mark.parametrize("side", ["dialled", "accepted"])
 
 
@@ -42,8 +42,9 @@ def test_connections_are_handed_over_in_blocking_mode(carrier, listener):
         with listener.accept() as far:
             assert near.gettimeout() is None
             assert far.gettimeout() is None
-            assert os.get_blocking(near.fileno())
-            assert os.get_blocking(far.fileno())
+            assert near.getblocking()
+            assert far.getblocking()
+            assert carrier.scheme == "tls+tcp" or (os.get_blocking(near.fileno()) and os.get_blocking(far.fileno()))
 
 
 def test_small_messages_are_not_held_back(ends):
@@ -147,7 +148,7 @@ def test_end_of_a_killed_process_is_seen(carrier, role):
     mine, other = (carrier.listening, carrier.dialling) if role == "dial" else (carrier.dialling, carrier.listening)
     listener = mine.listen(carrier.address()) if role == "dial" else None
     url = listener.url if listener else carrier.address()
-    command = [sys.executable, peer.__file__, other.__name__.rpartition(".")[2], role, url]
+    command = [sys.executable, peer.__file__, other.__name__.rpartition(".")[2], role, url, *carrier.peer_tls(role)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
         with accept(listener) if listener else mine.dial(url, DEADLINE) as connection:

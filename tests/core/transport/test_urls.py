@@ -27,7 +27,16 @@ NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=
 @given(HOSTS, PORTS)
 def test_host_and_port_survive(host, port):
     """What a listener says is what its daemons dial."""
-    address = Address("tcp", host, port)
+    for scheme in ("tcp", "tls+tcp", "ws", "wss"):
+        address = Address(scheme, host, port)
+
+        assert parse(str(address)) == address
+
+
+@given(HOSTS, PORTS, st.from_regex(r"(/[A-Za-z0-9._~:@!$&'()*+,;=-]*)*", fullmatch=True))
+def test_path_survives(host, port, path):
+    """Behind one port, several programs may listen."""
+    address = Address("wss", host, port, path)
 
     assert parse(str(address)) == address
 
@@ -55,13 +64,20 @@ def test_anything_is_an_address_or_an_error_that_shows_it(url):
 @pytest.mark.parametrize(
     ("url", "hint"),
     [
-        ("tcp:/127.0.0.1:5555", "ipc://, abstract://, tcp://, memory://"),
-        ("inproc://name", "ipc://, abstract://, tcp://, memory://"),
+        ("tcp:/127.0.0.1:5555", "ipc://, abstract://, tcp://, tls+tcp://, ws://, wss://, memory://"),
+        ("inproc://name", "ipc://, abstract://, tcp://, tls+tcp://, ws://, wss://, memory://"),
         ("tcp://127.0.0.1", "0 to 65535"),
         ("tcp://127.0.0.1:65536", "0 to 65535"),
         ("tcp://127.0.0.1:" + "9" * 5000, "0 to 65535"),
         ("tcp://127.0.0.1:80/path", "0 to 65535"),
         ("tcp://::1:5555", "brackets"),
+        ("tls+tcp://127.0.0.1", "0 to 65535"),
+        ("tls+tcp://127.0.0.1:80/path", "0 to 65535"),
+        ("tls://127.0.0.1:80", "tls+tcp://"),
+        ("ws://127.0.0.1/path", "0 to 65535"),
+        ("wss://::1:80/path", "brackets"),
+        ("ws://127.0.0.1:80/pa th", "path"),
+        ("wss://127.0.0.1:80/path?query", "path"),
         ("tcp://user@host:5555", "host"),
         ("tcp://höst:5555", "ASCII"),
         ("ipc://", "path"),

@@ -35,6 +35,7 @@ CHUNK = 65536  # what is read at once; `recv` of more pays for fresh memory at e
 ALIGNMENT = 64
 
 _LAST_KIND = max(Kind)
+_TLS = (21, 22)  # what its records begin with that come first: alert, handshake (RFC 8446, 5.1)
 
 
 class FrameError(ValueError):
@@ -146,7 +147,10 @@ class Decoder:
 
     def _check(self, kind: int, size: int) -> None:
         if not 0 < kind <= _LAST_KIND:
-            raise FrameError(f"no frame is of kind {kind}: the peer does not speak mirai's protocol")
+            hint = ", but TLS: dial tls+tcp:// where the host listens at that, tcp:// where at that"
+            raise FrameError(
+                f"no frame is of kind {kind}: the peer does not speak mirai's protocol{hint if kind in _TLS else ''}"
+            )
         if size > self.limit:
             raise FrameError(f"a frame announces {size} bytes, more than the limit of {self.limit}")
 

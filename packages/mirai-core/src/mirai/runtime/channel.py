@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mirai.protocol.wire import Decoder
 from mirai.runtime.poller import READ, WRITE
+from mirai.transport.schemes import TlsError
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +32,11 @@ class Channel:
         sock.setblocking(False)
         self.decoder = Decoder()
         self.closed = False
+        self.failure = ""  # why the stream ended, where that is not just that the peer left
         self._sock = sock
+        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has read and poll not seen
+        self._secured: bool = self._pending is None  # before that, TLS writes only once it has read
+        self._writing = threading.Lock()  # who leads goes on with what others began
         self._lead = lead
         self._readable = readable
         self._unsent: deque[Buffer] = deque()
@@ -48,36 +54,50 @@ class Channel:
         try:
             n = self._sock.recv_into(self.decoder.space())
         except BlockingIOError:
+            if not self._secured:
+                self._look_whether_secured()
             return []
-        except OSError:
+        except OSError as error:
+            if isinstance(error, TlsError):
+                self.failure = str(error.strerror)
             return None
-        return self.decoder.received(n) if n else None
+        if not n:
+            return None
+        frames = self.decoder.received(n)
+        if self._pending is not None:
+            if not self._secured:
+                self._look_whether_secured()
+            while self._pending():
+                frames += self.decoder.received(self._sock.recv_into(self.decoder.space()))
+        return frames
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""
         if self.closed:
             return
-        unsent = self._unsent
-        idle = not unsent
-        small: list[Buffer] = []
-        for part in parts:
-            if len(part) <= SMALL:
-                small.append(part)
-            else:
-                unsent += (b"".join(small), part)
-                small = []
-        if small:
-            unsent.append(b"".join(small))
-        if idle and not self._flush():
-            self._lead.modify(self._fd, READ | WRITE)
+        with self._writing:
+            unsent = self._unsent
+            idle = not unsent
+            small: list[Buffer] = []
+            for part in parts:
+                if len(part) <= SMALL:
+                    small.append(part)
+                else:
+                    unsent += (b"".join(small), part)
+                    small = []
+            if small:
+                unsent.append(b"".join(small))
+            if idle and not self._flush() and self._secured:
+                self._lead.modify(self._fd, READ | WRITE)
 
     def close(self) -> None:
         """Forget the socket, and what was not written to it."""
-        if not self.closed:
-            self.closed = True
-            self._unsent.clear()
-            self._lead.unregister(self._fd)
-            self._sock.close()
+        with self._writing:
+            if not self.closed:
+                self.closed = True
+                self._unsent.clear()
+                self._lead.unregister(self._fd)
+                self._sock.close()
 
     def abandon(self) -> None:
         """In a forked child: close this copy only."""
@@ -88,10 +108,19 @@ class Channel:
         if events == READ:
             self._readable()
             return
-        if events & WRITE and not self.closed and self._flush():
-            self._lead.modify(self._fd, READ)
+        if events & WRITE:
+            with self._writing:
+                if not self.closed and self._flush():
+                    self._lead.modify(self._fd, READ)
         if events & READ:
             self._readable()
+
+    def _look_whether_secured(self) -> None:
+        """What was to be written meanwhile can be, from the end of the TLS handshake on."""
+        with self._writing:
+            self._secured = self._sock.secured  # type: ignore[attr-defined]
+            if self._secured and not self._flush():
+                self._lead.modify(self._fd, READ | WRITE)
 
     def _flush(self) -> bool:
         """Write what can be written; whether that was all."""

@@ -22,7 +22,7 @@ from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
 from mirai.runtime import cleanup
 from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
 from mirai.runtime.joining import Refused, join, take_ticket
-from mirai.transport.schemes import dial
+from mirai.transport.schemes import TlsError, dial
 from mirai.transport.urls import remove_local
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
@@ -398,8 +398,8 @@ def serve(url: str, options: Options, launch: str = "", ticket: tuple[str, bytes
     while True:
         try:
             data, control = join(url, launch, ticket, options.tlscert)
-        except OSError:
-            if not patient:
+        except OSError as error:
+            if not patient or isinstance(error, TlsError):
                 raise
             now = time.monotonic()
             reason = limits.reached(now)

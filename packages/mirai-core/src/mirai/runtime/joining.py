@@ -78,7 +78,7 @@ def join(
                 mirai=mirai,
                 cloudpickle=cloudpickle,
             ).encode()
-            sock = dial(url, TIMEOUT)
+            sock = dial(url, TIMEOUT, tlscert)
             said.append((sock, hello))
             sock.sendall(encode(Kind.HELLO, hello))
         if ticket is not None or not is_private(url):

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import socket
 
+    from mirai.transport.tls import Identity
+
 
 class Listener(Protocol):
     """Where connections arrive."""
@@ -37,8 +39,8 @@ class Listener(Protocol):
 class Transport(Protocol):
     """A module that implements one or more schemes."""
 
-    def listen(self, url: str) -> Listener:
+    def listen(self, url: str, tls: Identity | None = None) -> Listener:
         """Start to listen; an OSError names the URL."""
 
-    def dial(self, url: str, timeout: float) -> socket.socket:
+    def dial(self, url: str, timeout: float, tls: str | None = None) -> socket.socket:
         """Try once to connect; an OSError (a TimeoutError or ConnectionRefusedError too) names the URL."""

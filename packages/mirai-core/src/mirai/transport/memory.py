@@ -31,7 +31,7 @@ class MemoryListener(Backlog):
         super().close()
 
 
-def listen(url: str) -> MemoryListener:
+def listen(url: str, tls: object = None) -> MemoryListener:
     with _lock:
         if url in _listeners:
             raise failure("listen", url, _os_error(errno.EADDRINUSE))
@@ -39,7 +39,7 @@ def listen(url: str) -> MemoryListener:
         return _listeners[url]
 
 
-def dial(url: str, timeout: float) -> socket.socket:
+def dial(url: str, timeout: float, tls: object = None) -> socket.socket:
     """Connect at once, or not at all: `timeout` is for the other transports."""
     listener = _listeners.get(url)
     near, far = socket.socketpair()

@@ -57,7 +57,7 @@ _bridges: set[_Bridge] = set()
 _process: int | None = None  # where NNG was started
 
 
-def listen(url: str) -> NngListener:
+def listen(url: str, tls: object = None) -> NngListener:
     _start_here()
     try:
         return NngListener(parse(url))
@@ -65,7 +65,7 @@ def listen(url: str) -> NngListener:
         raise failure("listen", url, error) from None
 
 
-def dial(url: str, timeout: float) -> socket.socket:
+def dial(url: str, timeout: float, tls: object = None) -> socket.socket:
     _start_here()
     try:
         return _bridged(_dial(parse(url), timeout))

@@ -4,36 +4,73 @@ from __future__ import annotations
 
 import errno
 
-from mirai.transport.urls import parse
+from mirai.transport.urls import TLS_SCHEMES, parse
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     import socket
 
     from mirai.transport.base import Listener, Transport
+    from mirai.transport.tls import Identity
 
 _HINTS = {
     errno.EADDRINUSE: "take another address, port 0 is always free",
+    errno.EADDRNOTAVAIL: "no interface of this machine has it: leave the host out to take every one",
     errno.ECONNREFUSED: "nobody listens there (any more)",
     errno.ETIMEDOUT: "see that its machine is up and no firewall is between",
 }
 
 
-def listen(url: str) -> Listener:
-    """Listen at `url`; the result's `url` is what to dial."""
-    return _transport(url).listen(url)
+class TlsError(ConnectionError):
+    """One of both ends refuses the other's certificate, its version of TLS, or that it speaks none.
+
+    To try again is of no use.
+    """
 
 
-def dial(url: str, timeout: float = 10.0) -> socket.socket:
-    """Connect to the listener at `url`: one attempt, of `timeout` seconds."""
-    return _transport(url).dial(url, timeout)
+def listen(url: str, tls: Identity | None = None) -> Listener:
+    """Listen at `url`; the result's `url` is what to dial.
+
+    Args:
+        url: of any scheme.
+        tls: at a TLS address, the certificate and key; None: new ones, for this listener alone.
+    """
+    _check_tls(url, tls)
+    return _transport(url).listen(url, tls)
+
+
+def dial(url: str, timeout: float = 10.0, tls: str | None = None) -> socket.socket:
+    """Connect to the listener at `url`: one attempt, of `timeout` seconds.
+
+    Args:
+        url: of any scheme.
+        timeout: until the connection is made, TLS included.
+        tls: at a TLS address, what to check the host's certificate by: see `Trust`.
+
+    Raises:
+        OSError: nobody is there, or not yet.
+        TlsError: who is there is not who it should be.
+    """
+    _check_tls(url, tls)
+    return _transport(url).dial(url, timeout, tls)
 
 
 def failure(action: str, url: str, error: OSError) -> OSError:
     """`error` in words that name the URL and what was tried; its class goes by its number, as ever."""
     number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
-    hint = f", {_HINTS[number]}" if number in _HINTS else ""
-    return OSError(number, f"cannot {action}: {error.strerror or error}{hint}", url)
+    hint = _HINTS.get(number or 0, "")
+    if type(error).__name__ == "gaierror":  # its numbers are of another kind: EAI_…
+        hint = "see that the host's name is right, and known to this machine's resolver; or write its IP address"
+    elif number == errno.EACCES and "://" in url and parse(url).port:
+        hint = "ports below 1024 may be for root only: take a higher one, or 0 for any free one"
+    text = f"cannot {action}: {error.strerror or error}" + (f", {hint}" if hint else "")
+    return TlsError(number, text, url) if isinstance(error, TlsError) else OSError(number, text, url)
+
+
+def _check_tls(url: str, tls: object) -> None:
+    if tls is not None and parse(url).scheme not in TLS_SCHEMES:
+        wanted = " or ".join(f"{scheme}://" for scheme in TLS_SCHEMES)
+        raise ValueError(f"{url!r} is not for TLS: write {wanted}, or leave the certificate out")
 
 
 def _transport(url: str) -> Transport:
@@ -45,7 +82,7 @@ def _transport(url: str) -> Transport:
         return memory
     from mirai.transport import sockets
 
-    if scheme == "ipc" and not sockets.HAVE_UNIX:
+    if scheme in ("ws", "wss") or (scheme == "ipc" and not sockets.HAVE_UNIX):
         from mirai.transport import nng
 
         return nng

@@ -1,4 +1,4 @@
-"""`ipc://`, `abstract://` and `tcp://` over the standard library's sockets.
+"""`ipc://`, `abstract://`, `tcp://` and `tls+tcp://` over the standard library's sockets.
 
 An ipc address is a socket file of mode 0600. Where the system tells who dials (SO_PEERCRED), a user other than
 this one and root is turned away, at abstract addresses too, which have no permissions of their own: unix(7).
@@ -12,9 +12,16 @@ import os
 import socket
 import stat
 import struct
+import time
 
 from mirai.transport.schemes import failure
 from mirai.transport.urls import Address, parse
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    import ssl
+
+    from mirai.transport.tls import Identity
 
 HAVE_UNIX = hasattr(socket, "AF_UNIX")
 
@@ -29,8 +36,9 @@ _UCRED = struct.Struct("iII")  # pid, uid, gid
 class SocketListener:
     """A listening socket, with its file where it has one."""
 
-    def __init__(self, address: Address) -> None:
-        self._is_tcp = address.scheme == "tcp"
+    def __init__(self, address: Address, tls: Identity | None = None) -> None:
+        self._is_tcp = address.port is not None
+        self._context = _server_context(tls) if address.scheme == "tls+tcp" else None
         self._file: str | None = None
         self._pid = os.getpid()
         if self._is_tcp:
@@ -62,12 +70,20 @@ class SocketListener:
                 if self._socket.fileno() < 0:
                     return None
                 raise
+            connection.setblocking(True)
+            if self._context is not None:
+                from mirai.transport.tls_socket import accepted
+
+                _set_tcp_options(connection)
+                try:
+                    return accepted(connection, self._context)
+                except OSError:
+                    continue  # it has left already
             if self._is_tcp:
                 _set_tcp_options(connection)
             elif not is_welcome(peer_uid(connection), os.getuid()):
                 connection.close()
                 continue
-            connection.setblocking(True)
             return connection
 
     def close(self) -> None:
@@ -79,17 +95,19 @@ class SocketListener:
         self._socket.close()
 
 
-def listen(url: str) -> SocketListener:
+def listen(url: str, tls: Identity | None = None) -> SocketListener:
     try:
-        return SocketListener(parse(url))
+        return SocketListener(parse(url), tls)
     except OSError as error:
         raise failure("listen", url, error) from None
 
 
-def dial(url: str, timeout: float) -> socket.socket:
+def dial(url: str, timeout: float, tls: str | None = None) -> socket.socket:
     address = parse(url)
     try:
-        if address.scheme == "tcp":
+        if address.scheme == "tls+tcp":
+            return _dial_tls(address, timeout, tls)
+        if address.port is not None:
             return _dial_tcp(address, timeout)
         return _dial_unix(address.place if address.scheme == "ipc" else "\0" + address.place, timeout)
     except OSError as error:
@@ -160,6 +178,21 @@ def _dial_tcp(address: Address, timeout: float) -> socket.socket:
     connection.settimeout(None)
     _set_tcp_options(connection)
     return connection
+
+
+def _dial_tls(address: Address, timeout: float, tlscert: str | None) -> socket.socket:
+    from mirai.transport.tls import Trust
+    from mirai.transport.tls_socket import dialled
+
+    trust = Trust(tlscert)
+    deadline = time.monotonic() + timeout
+    return dialled(_dial_tcp(address, timeout), trust, address.place, deadline)
+
+
+def _server_context(tls: Identity | None) -> ssl.SSLContext:
+    from mirai.transport.tls import identity
+
+    return (tls or identity()).context()
 
 
 def _set_tcp_options(connection: socket.socket) -> None:

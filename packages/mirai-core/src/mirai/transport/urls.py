@@ -7,16 +7,22 @@ import os
 import sys
 from collections import namedtuple
 
-SCHEMES = ("ipc", "abstract", "tcp", "memory")
+SCHEMES = ("ipc", "abstract", "tcp", "tls+tcp", "ws", "wss", "memory")
+TLS_SCHEMES = ("tls+tcp", "wss")
 
 # `sun_path` holds 108 bytes on Linux, 104 on macOS and the BSDs, with the NUL at the end: unix(7).
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
 _DIRECTORY = "mirai-"
 
+_PATH_MARKS = "/ - . _ ~ : @ ! $ & ' ( ) * + , ; ="  # RFC 3986, 3.3; nothing is quoted
+_PATH = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") | set(_PATH_MARKS.replace(" ", ""))
 
-class Address(namedtuple("Address", ("scheme", "place", "port"), defaults=(None,))):  # typing takes 4 ms
-    """A URL, taken apart: `place` is a path (ipc), a name (abstract, memory) or a host (tcp).
+
+class Address(namedtuple("Address", ("scheme", "place", "port", "path"), defaults=(None, ""))):  # typing takes 4 ms
+    """A URL, taken apart: `place` is a path (ipc), a name (abstract, memory) or a host (the others, with a port).
+
+    `path` is what follows the port in ws and wss.
 
     `str()` of it is the URL.
     """
@@ -27,7 +33,7 @@ class Address(namedtuple("Address", ("scheme", "place", "port"), defaults=(None,
         if self.port is None:
             return f"{self.scheme}://{self.place}"
         host = f"[{self.place}]" if ":" in self.place else self.place
-        return f"{self.scheme}://{host}:{self.port}"
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
 def parse(url: str) -> Address:
@@ -40,8 +46,13 @@ def parse(url: str) -> Address:
     if not separator or scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
         raise ValueError(f"{url!r} is not an address: it must begin with one of {known}")
-    if scheme == "tcp":
-        return _parse_host_and_port(url, rest)
+    if scheme in ("tcp", "tls+tcp"):
+        return Address(scheme, *_parse_host_and_port(url, rest))
+    if scheme in ("ws", "wss"):
+        place, slash, path = rest.partition("/")
+        if not set(path) <= _PATH:
+            raise ValueError(f"{url!r} has no valid path: ASCII letters, digits, and any of {_PATH_MARKS}")
+        return Address(scheme, *_parse_host_and_port(url, place), slash + path)
     if not rest or "\0" in rest:
         raise ValueError(f"{url!r} names no place: write {scheme}://, then a path or a name")
     if scheme != "memory" and len(os.fsencode(rest)) > LONGEST_PATH:
@@ -107,7 +118,7 @@ def host_url(*, tls: bool = False, port: int = 0) -> str:
     return str(Address("tls+tcp" if tls else "tcp", host, port))
 
 
-def _parse_host_and_port(url: str, rest: str) -> Address:
+def _parse_host_and_port(url: str, rest: str) -> tuple[str, int]:
     host, _, port = rest.rpartition(":")
     if host.startswith("[") and host.endswith("]") and ":" in host:
         host = host[1:-1]
@@ -117,4 +128,4 @@ def _parse_host_and_port(url: str, rest: str) -> Address:
         raise ValueError(f"{url!r} has no port: end it with a colon and 0 to 65535, where 0 is any free one")
     if not all(character.isascii() and (character.isalnum() or character in ".-_:%") for character in host):
         raise ValueError(f"{url!r} has no valid host: give a name in ASCII, or an IP address")
-    return Address("tcp", host or "0.0.0.0", int(port))
+    return host or "0.0.0.0", int(port)
