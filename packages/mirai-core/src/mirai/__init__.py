@@ -39,6 +39,11 @@ if TYPE_CHECKING:
         MiraiMap,
         mirai_map,
     )
+    from mirai.api.serial import (
+        SerialConfig,
+        register_serial,
+        serial_config,
+    )
     from mirai.api.status import (
         Info,
         Status,
@@ -106,6 +111,7 @@ __all__ = [
     "MiraiInterrupt",
     "MiraiMap",
     "NoDaemonsError",
+    "SerialConfig",
     "SerializationError",
     "Status",
     "TimedOut",
@@ -135,8 +141,10 @@ __all__ = [
     "profiles",
     "race_mirai",
     "read_profiles",
+    "register_serial",
     "require_daemons",
     "saisei",
+    "serial_config",
     "status",
     "stop_cluster",
     "stop_mirai",
@@ -152,6 +160,7 @@ _HOMES = {
     "mirai.api.future": "UNRESOLVED Mirai",
     "mirai.api.launching": "daemon launch_local launch_remote saisei",
     "mirai.api.mapping": "MiraiMap mirai_map",
+    "mirai.api.serial": "SerialConfig register_serial serial_config",
     "mirai.api.submit": "everywhere mirai try_mirai",
     "mirai.api.waiting": (
         "call_mirai collect_mirai is_error_value is_mirai is_mirai_error "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.launching import check_launcher
+from mirai.api.serial import chosen
 from mirai.protocol.direct import RoundRobin
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from mirai.api.serial import Serial
     from mirai.hookspecs import Launcher
 
 
@@ -87,6 +89,7 @@ def daemons(
     dispatcher: bool = True,
     sync: bool = False,
     seed: int | None = None,
+    serial: Serial | None = None,
     memory: int | str | None = None,
     retry: int = 0,
     compute: str | None = None,
@@ -105,6 +108,9 @@ def daemons(
         sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them.
         seed: each task has a random stream of its own, the same whatever the number of daemons; without,
             each daemon has.
+        serial: what objects go by that cannot be pickled, or not cheaply: what `serial_config()` returns, names of
+            plugins' serializers, such as "arrow", or several of these. Of two for one class the first one is used.
+            Unless given: what `register_serial()` was told, and all that plugins provide.
         memory: bytes, or as in "200MB": budget for the queued payloads; `mirai()` waits when it is full.
         retry: how often a task whose daemon was lost is given to another one.
         compute: the profile's name; the current one unless given.
@@ -136,6 +142,7 @@ def daemons(
     if seed is not None:
         _whole("seed", seed, None)
     budget = None if memory is None else _size(memory)
+    serializers = chosen(serial)
     if remote is not None and not urls and count:
         urls = [host_url()]
     if count and evaluate.mapping:
@@ -145,12 +152,14 @@ def daemons(
     name = profiles.current.get() if compute is None else compute
     profiles.remove(name, tell_persistent=n is None)
     if sync:
-        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None), seed=seed))
+        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=serializers), seed=seed))
         return Daemons(name, 0)
     if not count and not urls:
         return Daemons(name, 0)
     scheduler = Scheduler() if dispatcher else RoundRobin()
-    service = Dispatcher(urls or None, scheduler=scheduler, memory=budget, kill_after=kill_after)
+    service = Dispatcher(
+        urls or None, scheduler=scheduler, serializers=serializers, memory=budget, kill_after=kill_after
+    )
     profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
     try:
         if remote is not None and count:

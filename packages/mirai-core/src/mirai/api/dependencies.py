@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.future import Mirai
+from mirai.api.serial import chosen
 from mirai.errors import ConnectionReset, ErrorValue, MiraiError
 from mirai.protocol.scheduler import Task
 from mirai.protocol.serialize import dumps_call
@@ -52,7 +53,8 @@ def submit_after(
     given = [None if i in awaited else value for i, value in enumerate(args)]
     named = {name: value for name, value in kwargs.items() if name not in awaited}
     extras = extras_of(profile, names)
-    call = dumps_call(task, given, named)
+    serializers = profile.service.serializers if profile is not None else chosen(None)
+    call = dumps_call(task, given, named, None, serializers)
     job = Task(0, b"", 0)
     future = prepare(job, profile, timeout, retry)
     service = future._service
@@ -76,8 +78,8 @@ def submit_after(
         service.deferred.discard(job)
         error: ErrorValue
         try:
-            values = {where: m.serialized() for where, m in awaited.items()}
-            job.count, job.body = dumps_call(call_with, (call, values), {}, extras)
+            values = {where: m.serialized(serializers) for where, m in awaited.items()}
+            job.count, job.body = dumps_call(call_with, (call, values), {}, extras, serializers)
         except Exception as broken:
             error = MiraiError(f"a value that it waited for cannot be passed on: {broken}", original=broken)
         else:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from mirai.protocol.scheduler import Task
+    from mirai.protocol.serializers import Serializers
     from mirai.protocol.wire import Buffer
     from mirai.runtime.lead import Waker
     from mirai.runtime.profile import Service
@@ -284,12 +285,15 @@ class Mirai(Future[T], Generic[T]):
             return reply[0] != Status.VALUE
         return isinstance(self._resolve()[0], ErrorValue)
 
-    def serialized(self) -> tuple[int, Buffer]:
-        """The value that is here, as it came, or as it would come."""
+    def serialized(self, serializers: Serializers | None) -> tuple[int, Buffer]:
+        """The value that is here, as it came, or as it would go to daemons with these serializers."""
         reply = self._reply
-        if self._resolved is None and isinstance(reply, tuple):
+        own = self._service.serializers
+        # The configurations of another profile mean nothing to them.
+        as_it_came = own is None or own is serializers or not own.has_configurations
+        if as_it_came and self._resolved is None and isinstance(reply, tuple):
             return reply[1], reply[2]
-        count, body = serialize.dumps(self.data, to_daemon=True)
+        count, body = serialize.dumps(self.data, to_daemon=True, serializers=serializers)
         return count, serialize.joined(body)
 
     def run_callbacks(self) -> None:

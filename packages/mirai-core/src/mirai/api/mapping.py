@@ -128,16 +128,18 @@ def mirai_map(
     profile = profiles.find(_compute) or _one_daemon()
     service = profile.service
     told = _teller(_promise)
-    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}))
+    serializers = service.serializers
+    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers))
     mirais: list[Mirai[T]] = []
     try:
         for positional, named in elements:
             extras = extras_of(profile, _globals)
             call = (positional, named, extras) if extras else (positional, named)
             try:
-                count, body = dumps(call, to_daemon=True)
+                count, body = dumps(call, to_daemon=True, serializers=serializers)
             except Exception as error:
-                raise blame(_parts_of_element(len(mirais), keys, positional, named), error) from error
+                parts = _parts_of_element(len(mirais), keys, positional, named)
+                raise blame(parts, error, serializers) from error
             job = Task(count, body, body_size(body) if count else len(body), blob=blob)
             future = prepare(job, profile, _timeout, _retry)
             if told is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirai.api.dependencies import dependencies, submit_after
 from mirai.api.future import Mirai
+from mirai.api.serial import chosen
 from mirai.protocol.functions import Functions
 from mirai.protocol.scheduler import Task
 from mirai.protocol.serialize import dumps_arguments, dumps_call
@@ -62,7 +63,11 @@ def mirai(
         return submit_after(dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry)
     extras = extras_of(profile, _globals)
     blob = functions.blob(task) if type(task) is FunctionType else None
-    count, body = dumps_call(task, args, kwargs, extras) if blob is None else dumps_arguments(args, kwargs, extras)
+    serializers = profile.service.serializers if profile is not None else chosen(None)
+    if blob is None:
+        count, body = dumps_call(task, args, kwargs, extras, serializers)
+    else:
+        count, body = dumps_arguments(args, kwargs, extras, serializers)
     job = Task(count, body, body_size(body) if count else len(body), blob=blob)
     future = prepare(job, profile, _timeout, _retry)
     future._service.submit(job)
@@ -117,7 +122,8 @@ def everywhere(
         raise ValueError(f"_min={_min!r}: give the number of daemons to wait for, 1 or more")
     profile = profiles.require(_compute)
     service = profile.service
-    count, body = dumps_call(task, args, kwargs, {"globals": _globals} if _globals else None)
+    extras = {"globals": _globals} if _globals else None
+    count, body = dumps_call(task, args, kwargs, extras, service.serializers)
     futures: list[Mirai[Any]] = []
     jobs = []
     for _ in range(max(_min, service.connections())):
@@ -167,7 +173,7 @@ def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: i
 
 def ephemeral() -> Dispatcher:
     """A daemon for one task, which leaves when the result is in."""
-    service = Dispatcher(ephemeral=True)
+    service = Dispatcher(ephemeral=True, serializers=chosen(None))
     try:
         service.start_local(1, {"maxtasks": 1, "cleanup": False}, threads=None, output=False)
     except BaseException:

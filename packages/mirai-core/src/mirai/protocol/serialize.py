@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from mirai.errors import SerializationError
+    from mirai.protocol.serializers import Reduction, Serializers
     from mirai.protocol.wire import Body, Buffer
 
     Serialized: TypeAlias = tuple[int, Body]  # the number of out-of-band buffers, and the body
@@ -35,15 +36,35 @@ OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than 
 _main_names: dict[str, Any] = {}
 
 
-def dumps(value: Any, *, to_daemon: bool = False) -> Serialized:
+# Objects of these have no part that a serializer could be for.
+_PLAIN = frozenset([type(None), bool, int, float, str, bytes])
+
+
+class HookError(Exception):
+    """A serializer did not do its part; its message says which, and what is wrong."""
+
+
+def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | None = None) -> Serialized:
     """Serialize `value`, its large buffers (NumPy, Arrow, …) beside the pickle, each copied once.
 
+    Args:
+        value: of any kind.
+        to_daemon: it goes to a daemon, not back from one.
+        serializers: those that objects in it may go by.
+
     Raises:
+        HookError: one of `serializers` failed.
         Exception: whatever a reduction in `value`, or cloudpickle, raises.
     """
     buffers: list[pickle.PickleBuffer] = []
+    reduce = None if serializers is None or type(value) in _PLAIN else serializers.reduction()
     try:
-        pickled = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+        if reduce is None:
+            pickled = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
+        else:
+            pickled = _quickly_pickled(value, buffers.append, reduce)
+    except HookError:
+        raise
     except Exception:
         # A lambda, a closure, a local class: not importable. Or nothing that can be serialized at all,
         # and then cloudpickle says so.
@@ -53,7 +74,10 @@ def dumps(value: Any, *, to_daemon: bool = False) -> Serialized:
         by_value = b"__main__" in pickled or modules_by_value()
     if by_value:
         buffers.clear()
-        pickled = _cloudpickled(value, to_daemon, buffers.append)
+        pickled = _cloudpickled(value, to_daemon, buffers.append, reduce)
+    if reduce is not None and not reduce.is_complete():
+        buffers.clear()
+        pickled = _pickled(value, by_value, to_daemon, buffers.append, reduce)
     if not buffers:
         return 0, pickled
     raw = [buffer.raw() for buffer in buffers]
@@ -66,10 +90,7 @@ def dumps(value: Any, *, to_daemon: bool = False) -> Serialized:
                 raw.append(view)
             return view.nbytes < OUT_OF_BAND
 
-        if by_value:
-            pickled = _cloudpickled(value, to_daemon, keep_small)
-        else:
-            pickled = pickle.dumps(value, PROTOCOL, buffer_callback=keep_small)
+        pickled = _pickled(value, by_value, to_daemon, keep_small, reduce)
         if not raw:
             return 0, pickled
     # Copied: what the caller changes after the call has no effect.
@@ -90,7 +111,11 @@ def joined(body: Body) -> Buffer:
 
 
 def dumps_call(
-    task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None
+    task: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    extras: Mapping[str, Any] | None = None,
+    serializers: Serializers | None = None,
 ) -> Serialized:
     """Serialize a call for a daemon; `extras` travel beside it, see `Daemon._prepare`.
 
@@ -98,19 +123,26 @@ def dumps_call(
         SerializationError: names the part that cannot be serialized.
     """
     try:
-        return dumps((task, args, kwargs, extras) if extras else (task, args, kwargs), to_daemon=True)
+        call = (task, args, kwargs, extras) if extras else (task, args, kwargs)
+        return dumps(call, to_daemon=True, serializers=serializers)
     except Exception as error:
-        raise blame([("the task", task), *_parts(args, kwargs, extras)], error) from error
+        raise blame([("the task", task), *_parts(args, kwargs, extras)], error, serializers) from error
 
 
 def dumps_arguments(
-    args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None = None
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    extras: Mapping[str, Any] | None = None,
+    serializers: Serializers | None = None,
 ) -> Serialized:
     """As `dumps_call`, without the task: for one that a blob holds."""
+    if serializers is not None and not extras and _PLAIN.issuperset(map(type, args)) and not kwargs:
+        serializers = None
     try:
-        return dumps((args, kwargs, extras) if extras else (args, kwargs), to_daemon=True)
+        arguments = (args, kwargs, extras) if extras else (args, kwargs)
+        return dumps(arguments, to_daemon=True, serializers=serializers)
     except Exception as error:
-        raise blame(_parts(args, kwargs, extras), error) from error
+        raise blame(_parts(args, kwargs, extras), error, serializers) from error
 
 
 def _parts(args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
@@ -120,13 +152,15 @@ def _parts(args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, 
     return parts + [(f"_{name}", value) for name, value in (extras or {}).items()]
 
 
-def blame(parts: Sequence[tuple[str, Any]], error: Exception) -> SerializationError:
+def blame(
+    parts: Sequence[tuple[str, Any]], error: Exception, serializers: Serializers | None = None
+) -> SerializationError:
     """The error that names which of `parts` (a name and a value each) cannot be serialized."""
     from mirai.errors import SerializationError  # daemons do without
 
     for where, value in parts:
         try:
-            dumps(value, to_daemon=True)
+            dumps(value, to_daemon=True, serializers=serializers)
         except Exception as own:
             return SerializationError(where, type(value).__qualname__, _reason(own))
     return SerializationError("the call", "tuple", _reason(error))
@@ -137,9 +171,14 @@ def loads_main(count: int, body: Buffer) -> tuple[Any, dict[str, Any]]:
 
     `loads` sets these names too, once; who calls such a function again later sets them again first.
     """
+    outer = dict(_main_names)  # where this comes in the middle of another one
     _main_names.clear()
-    value = loads(count, body)
-    return value, dict(_main_names)
+    try:
+        value = loads(count, body)
+        return value, dict(_main_names)
+    finally:
+        _main_names.clear()
+        _main_names.update(outer)
 
 
 def modules_by_value() -> bool:
@@ -148,9 +187,51 @@ def modules_by_value() -> bool:
     return cloudpickle is not None and bool(cloudpickle.list_registry_pickle_by_value())
 
 
-def _cloudpickled(value: Any, to_daemon: bool, buffer_callback: Callable[[pickle.PickleBuffer], Any] | None) -> bytes:
+def _pickled(
+    value: Any,
+    by_value: bool,
+    to_daemon: bool,
+    buffer_callback: Callable[[pickle.PickleBuffer], Any],
+    reduce: Reduction | None,
+) -> bytes:
+    if by_value:
+        return _cloudpickled(value, to_daemon, buffer_callback, reduce)
+    return _quickly_pickled(value, buffer_callback, reduce)
+
+
+class _Pickler(pickle.Pickler):
+    """Has attributes of its own, such as `reducer_override`."""
+
+
+def _quickly_pickled(
+    value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any], reduce: Reduction | None
+) -> bytes:
+    if reduce is None:
+        return pickle.dumps(value, PROTOCOL, buffer_callback=buffer_callback)
     file = io.BytesIO()
-    _picklers()[to_daemon](file, PROTOCOL, buffer_callback=buffer_callback).dump(value)
+    pickler = _Pickler(file, PROTOCOL, buffer_callback=buffer_callback)
+    pickler.reducer_override = reduce  # type: ignore[method-assign]
+    pickler.dump(value)
+    return file.getvalue()
+
+
+def _cloudpickled(
+    value: Any, to_daemon: bool, buffer_callback: Callable[[pickle.PickleBuffer], Any], reduce: Reduction | None
+) -> bytes:
+    file = io.BytesIO()
+    pickler = _picklers()[to_daemon](file, PROTOCOL, buffer_callback=buffer_callback)
+    if reduce is not None:
+        cloudpickles = pickler.reducer_override  # for functions and classes
+
+        def first_ours(value: Any) -> Any:
+            reduced = reduce(value)
+            return cloudpickles(value) if reduced is NotImplemented else reduced
+
+        pickler.reducer_override = first_ours
+    try:
+        pickler.dump(value)
+    finally:
+        vars(pickler).pop("reducer_override", None)  # a cycle, which would keep what was pickled
     return file.getvalue()
 
 
@@ -195,4 +276,6 @@ def _set_main_function(function: Any, state: tuple[dict[str, Any], dict[str, Any
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, HookError):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

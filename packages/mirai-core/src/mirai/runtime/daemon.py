@@ -218,6 +218,10 @@ class Daemon:
     def _set_up(self, setup: dict[str, Any]) -> None:
         sys.path[:] = setup["path"]
         self._is_private = setup["private"]
+        if setup["serial"] is not None:
+            from mirai.protocol.serializers import Serializers
+
+            self._evaluator.serializers = Serializers.decode(setup["serial"])
         self._evaluator.baseline.take()
 
     def _evaluate(self, count: int, blob: int, seq: int, body: Buffer, everywhere: bool) -> Exit | None:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mirai.protocol.scheduler import Action, Blob, Counts, Task
+    from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
     from mirai.protocol.wire import Buffer, Frame
     from mirai.runtime.channel import Channel
@@ -123,6 +124,7 @@ class Dispatcher:
         *,
         scheduler: Scheduler | None = None,
         setup: Mapping[str, Any] | None = None,
+        serializers: Serializers | None = None,
         memory: int | None = None,
         kill_after: float | None = None,
         ephemeral: bool = False,
@@ -133,6 +135,7 @@ class Dispatcher:
             url: an address of any scheme, or several; None: one for this machine and user only.
             scheduler: decides; a new one unless given.
             setup: what a daemon is told first, beside this process's `sys.path`.
+            serializers: those that values go by, here and on the daemons.
             memory: bytes of queued payloads from which on `has_room` says no.
             kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
             ephemeral: close when the last local daemon has left.
@@ -142,7 +145,8 @@ class Dispatcher:
         """
         self.scheduler = scheduler or Scheduler()
         self.peers: dict[int, Peer] = {}  # by number, those that have left too
-        self._setup = dict(setup or {})
+        self.serializers = serializers
+        self._setup = {**(setup or {}), "serial": serializers.encode() if serializers is not None else None}
         self._lock = threading.Lock()
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)

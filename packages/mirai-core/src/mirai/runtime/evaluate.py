@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mirai.protocol.serialize import Serialized
+    from mirai.protocol.serializers import Serializers
     from mirai.protocol.wire import Buffer
 
 FILENAME = "<mirai>"  # of source text, in tracebacks
@@ -66,6 +67,7 @@ class Evaluator:
         """`what` is put back after each task."""
         self.armed = 0  # the task that may be interrupted now, 0 for none
         self.target = 0  # the task that is to be interrupted
+        self.serializers: Serializers | None = None  # those that values go by
         self._main = sys.modules["__main__"].__dict__
         # C code that imports looks there, as NumPy's does: a module made by hand has none.
         self._main.setdefault("__builtins__", builtins)
@@ -102,12 +104,12 @@ class Evaluator:
         except KeyboardInterrupt:
             return Status.INTERRUPTED, NOTHING
         except BaseException as error:
-            return Status.ERROR, serialize.dumps(vars(describe(error)))
+            return Status.ERROR, serialize.dumps(vars(describe(error, self.serializers)))
         finally:
             evaluating -= 1
             mapping = outer
         try:
-            return Status.VALUE, serialize.dumps(value)
+            return Status.VALUE, serialize.dumps(value, serializers=self.serializers)
         except BaseException as error:
             return Status.ERROR, serialize.dumps(vars(_unserializable(value, error)))
 
@@ -228,7 +230,7 @@ def _as_function(tree: ast.Module, names: list[str], main: dict[str, Any]) -> Ca
     return FunctionType(code, main, FILENAME)
 
 
-def describe(error: BaseException) -> Failure:
+def describe(error: BaseException, serializers: Serializers | None = None) -> Failure:
     """What the host is told of `error`, whatever its class does on being printed or pickled."""
     import traceback
 
@@ -244,7 +246,7 @@ def describe(error: BaseException) -> Failure:
     else:
         message = type(error).__name__
     classes = tuple(cls.__name__ for cls in type(error).__mro__ if cls is not object)
-    return Failure(message, classes, list(traceback.extract_tb(frames)), text, _pickled(error))
+    return Failure(message, classes, list(traceback.extract_tb(frames)), text, _pickled(error, serializers))
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:
@@ -278,7 +280,7 @@ def _text(error: BaseException) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
-def _pickled(error: BaseException) -> Serialized | None:
+def _pickled(error: BaseException, serializers: Serializers | None) -> Serialized | None:
     """None where it does not come back the same: many exceptions take other arguments than they keep."""
     if not isinstance(error, Exception):
         return None  # the host must not exit, nor be interrupted, because a task did
@@ -287,7 +289,7 @@ def _pickled(error: BaseException) -> Serialized | None:
             str(error)  # one that exits on being printed would end the host
         except Exception:
             pass
-        count, body = serialize.dumps(error)
+        count, body = serialize.dumps(error, serializers=serializers)
         same = type(serialize.loads(count, serialize.joined(body))) is type(error)
         return (count, body) if same else None
     except BaseException:

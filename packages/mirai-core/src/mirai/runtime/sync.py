@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from mirai.errors import ErrorValue
     from mirai.protocol.scheduler import Task
+    from mirai.protocol.serializers import Serializers
     from mirai.runtime.dispatcher import Awaiting
     from mirai.runtime.lead import Awaited
 
@@ -36,8 +37,15 @@ class Sync:
     immediate = True
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
-    def __init__(self, what: Cleanup, *, seeded: bool = False) -> None:
-        """`what` is put back after each task. `seeded`: tasks have random numbers of their own."""
+    def __init__(self, what: Cleanup, *, seeded: bool = False, serializers: Serializers | None = None) -> None:
+        """Make one.
+
+        Args:
+            what: is put back after each task.
+            seeded: tasks have random numbers of their own.
+            serializers: those that values go by.
+        """
+        self.serializers = serializers
         self._seeded = seeded
         self._main = ModuleType("__main__")
         self._completed = 0
@@ -46,6 +54,7 @@ class Sync:
         sys.modules["__main__"] = self._main
         try:
             self._evaluator = Evaluator(what)
+            self._evaluator.serializers = serializers
         finally:
             sys.modules["__main__"] = host
 
