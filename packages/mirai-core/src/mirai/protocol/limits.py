@@ -24,6 +24,7 @@ class Limits:
         """The timers start `now`, or once `timerstart` tasks are done."""
         self._idletime, self._walltime = idletime, walltime
         self._maxtasks, self._timerstart = maxtasks, timerstart
+        self.any = min(idletime, walltime, maxtasks) < inf  # whether it will ever have to leave
         self._done = 0
         self._started = now
         self._idle_since = now

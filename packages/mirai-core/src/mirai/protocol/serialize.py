@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PROTOCOL = 5
 OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
 
+_PLAIN = frozenset((type(None), bool, int, float, complex, str))  # the C pickler knows all about these
+
 # What a function of `__main__` refers to, as last loaded: see `loads_main`.
 _main_names: dict[str, Any] = {}
 
@@ -56,6 +58,8 @@ def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | Non
         HookError: one of `serializers` failed.
         Exception: whatever a reduction in `value`, or cloudpickle, raises.
     """
+    if type(value) in _PLAIN:
+        return 0, pickle.dumps(value, PROTOCOL)
     buffers: list[pickle.PickleBuffer] = []
     reduce = None if serializers is None or type(value) in _PLAIN else serializers.reduction()
     try:

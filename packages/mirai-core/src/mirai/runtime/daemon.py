@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-    from mirai.protocol.wire import Buffer, Frame
+    from mirai.protocol.wire import Frame
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
@@ -41,6 +41,10 @@ INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets
 AGAIN = 0.001  # seconds until a task is interrupted again that has not noticed, at first
 LEAST = 0.1  # and after many times
 IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
+
+# Looking a member up in its enumeration takes longer than all else about a frame.
+TASK, RESULT, CANCELLED = int(Kind.TASK), int(Kind.RESULT), int(Status.CANCELLED)
+LARGEST_AUX = 0xFFFFFFFF
 
 
 class Options:
@@ -164,7 +168,7 @@ class Daemon:
         decoder = Decoder()
         data, limits = self._data, self._limits
         while not self._leaving:
-            deadline = limits.next_deadline()
+            deadline = limits.next_deadline() if limits.any else inf
             if deadline != inf:
                 data.settimeout(min(max(0.001, deadline - time.monotonic()), LONGEST))
             try:
@@ -179,8 +183,9 @@ class Daemon:
             if deadline != inf:
                 data.settimeout(None)
             for frame in decoder.received(n):
-                reason = self._take(frame)
-                if reason is not None:
+                if frame[0] != TASK:
+                    self._take(frame)
+                elif (reason := self._evaluate(frame)) is not None:
                     return self._say_goodbye(reason)
                 if self._leaving:
                     return None
@@ -190,19 +195,9 @@ class Daemon:
         self._exit = reason
         self._data.sendall(encode(Kind.BYE, aux=reason))
 
-    def _take(self, frame: Frame) -> Exit | None:
-        """Do what a frame says; why to leave after it, if so."""
-        kind, flags, count, aux, seq, body = frame
-        if kind == Kind.TASK:
-            with self._lock:
-                if seq <= self._recalled:
-                    return None
-                self._begun = seq
-            if self._skipped and seq in self._skipped:
-                self._skipped.discard(seq)
-                self._data.sendall(encode(Kind.RESULT, flags=Status.CANCELLED, seq=seq))
-                return None
-            return self._evaluate(count, aux, seq, body, flags == EVERYWHERE)
+    def _take(self, frame: Frame) -> None:
+        """Do what a frame says that is not a task."""
+        kind, _, count, aux, _, body = frame
         if kind == Kind.BLOB:
             self._evaluator.keep(aux, count, body)
         elif kind == Kind.FORGET:
@@ -213,7 +208,6 @@ class Daemon:
             raise Refused(bytes(body).decode())
         else:
             raise FrameError(f"a frame of kind {kind} on the data connection")
-        return None
 
     def _set_up(self, setup: dict[str, Any]) -> None:
         sys.path[:] = setup["path"]
@@ -224,33 +218,43 @@ class Daemon:
             self._evaluator.serializers = Serializers.decode(setup["serial"])
         self._evaluator.baseline.take()
 
-    def _evaluate(self, count: int, blob: int, seq: int, body: Buffer, everywhere: bool) -> Exit | None:
+    def _evaluate(self, frame: Frame) -> Exit | None:
+        """Evaluate a task and answer; why to leave after it, if so."""
+        _, flags, count, blob, seq, body = frame
         start = time.monotonic()
+        with self._lock:
+            if seq <= self._recalled:
+                return None
+            self._begun = seq
+        if self._skipped and seq in self._skipped:
+            self._skipped.discard(seq)
+            self._data.sendall(encode(Kind.RESULT, flags=Status.CANCELLED, seq=seq))
+            return None
+        everywhere = flags == EVERYWHERE
+        evaluator = self._evaluator
         try:
-            status, reply = self._evaluator.run(seq, count, blob, body, everywhere)
+            status, (count, reply) = evaluator.run(seq, count, blob, body, everywhere)
         except Interrupted:
-            status, reply = Status.CANCELLED, NOTHING
+            status, (count, reply) = CANCELLED, NOTHING
         except Leave:
             self._leaving = True
             return None
         end = time.monotonic()
-        self._answer(status, seq, reply, end - start)
+        micros = int((end - start) * 1e6)
+        if micros > LARGEST_AUX:
+            micros = LARGEST_AUX
+        if isinstance(reply, bytes):
+            self._data.sendall(HEADER.pack(RESULT, status, count, micros, seq, len(reply)) + reply)
+        else:
+            self._data.sendall(HEADER.pack(RESULT, status, count, micros, seq, sum(map(len, reply))))
+            for part in reply:
+                self._data.sendall(part)
         if everywhere:
-            self._evaluator.baseline.take()
+            evaluator.baseline.take()
             self._limits.set_up(time.monotonic())
             return None
-        self._evaluator.baseline.restore()
-        return self._limits.task_done(end)
-
-    def _answer(self, status: Status, seq: int, reply: serialize.Serialized, elapsed: float) -> None:
-        count, body = reply
-        micros = min(int(elapsed * 1e6), 0xFFFFFFFF)
-        if isinstance(body, bytes):
-            self._data.sendall(HEADER.pack(Kind.RESULT, status, count, micros, seq, len(body)) + body)
-        else:
-            self._data.sendall(HEADER.pack(Kind.RESULT, status, count, micros, seq, sum(map(len, body))))
-            for part in body:
-                self._data.sendall(part)
+        evaluator.baseline.restore()
+        return self._limits.task_done(end) if self._limits.any else None
 
     # Signals, in the main thread
 

@@ -27,8 +27,8 @@ FILENAME = "<mirai>"  # of source text, in tracebacks
 evaluating = 0  # tasks in evaluation in this process, nested ones too
 mapping = False  # whether the one in evaluation is an element of a map
 
-
 NOTHING = (0, b"")
+VALUE, ERROR, INTERRUPTED = map(int, (Status.VALUE, Status.ERROR, Status.INTERRUPTED))  # members are slow to look up
 
 
 class Interrupted(BaseException):
@@ -82,8 +82,8 @@ class Evaluator:
         """No task needs it any more."""
         self._blobs.pop(number, None)
 
-    def run(self, seq: int, count: int, blob: int, body: Buffer, everywhere: bool) -> tuple[Status, Serialized]:
-        """What became of a task, serialized.
+    def run(self, seq: int, count: int, blob: int, body: Buffer, everywhere: bool) -> tuple[int, Serialized]:
+        """What became of a task (a `Status`), serialized.
 
         Raises:
             BaseException: what is none of the task's doing: `Interrupted` and `Leave`.
@@ -96,38 +96,36 @@ class Evaluator:
                 self.armed = seq
                 if self.target == seq:
                     raise Interrupted  # wanted just before it was armed
-                value = self._call(count, blob, body, everywhere)
+                shared = self._shared(blob) if blob else None
+                call = serialize.loads(count, body)
+                if shared is not None:
+                    value = shared(call, self)
+                else:
+                    if len(call) > 3:
+                        self._prepare(call[3])
+                    task, args, kwargs = call[:3]
+                    value = task(*args, **kwargs) if callable(task) else run_source(task, kwargs, everywhere)
             finally:
                 self.armed = 0
         except (Interrupted, Leave):
             raise
         except KeyboardInterrupt:
-            return Status.INTERRUPTED, NOTHING
+            return INTERRUPTED, NOTHING
         except BaseException as error:
-            return Status.ERROR, serialize.dumps(vars(describe(error, self.serializers)))
+            return ERROR, serialize.dumps(vars(describe(error, self.serializers)))
         finally:
             evaluating -= 1
             mapping = outer
         try:
-            return Status.VALUE, serialize.dumps(value, serializers=self.serializers)
+            return VALUE, serialize.dumps(value, serializers=self.serializers)
         except BaseException as error:
-            return Status.ERROR, serialize.dumps(vars(_unserializable(value, error)))
+            return ERROR, serialize.dumps(vars(_unserializable(value, error)))
 
-    def _call(self, count: int, blob: int, body: Buffer, everywhere: bool) -> Any:
-        global mapping
-        if blob:
-            shared = self._blobs[blob]
-            if isinstance(shared, tuple):
-                shared = self._blobs[blob] = _Call(*shared)
-            args, kwargs, *extras = serialize.loads(count, body)
-            if extras:
-                self._prepare(extras[0])
-            mapping = shared.mapping
-            return shared(args, kwargs, self._main)
-        task, args, kwargs, *extras = serialize.loads(count, body)
-        if extras:
-            self._prepare(extras[0])
-        return task(*args, **kwargs) if callable(task) else run_source(task, kwargs, everywhere)
+    def _shared(self, blob: int) -> _Call:
+        shared = self._blobs[blob]
+        if isinstance(shared, tuple):
+            shared = self._blobs[blob] = _Call(*shared)
+        return shared
 
     def _prepare(self, extras: dict[str, Any]) -> None:
         """What a task finds when it begins: `globals` in `__main__`, random numbers from `seed` on."""
@@ -142,12 +140,17 @@ class _Call:
 
     def __init__(self, count: int, body: Buffer) -> None:
         (self._task, self._args, self._kwargs, *extras), self._names = serialize.loads_main(count, body)
-        self.mapping = bool(extras)  # an element of a map is what it is called for
+        self._mapping = bool(extras)  # an element of a map is what it is called for
 
-    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any], main: dict[str, Any]) -> Any:
+    def __call__(self, call: tuple[Any, ...], evaluator: Evaluator) -> Any:
+        """`call` holds the first arguments, those by name, and what to prepare, if anything."""
+        global mapping
+        if len(call) > 2:
+            evaluator._prepare(call[2])
+        mapping = self._mapping
         if self._names:
-            main.update(self._names)
-        return self._task(*args, *self._args, **self._kwargs, **kwargs)
+            evaluator._main.update(self._names)
+        return self._task(*call[0], *self._args, **self._kwargs, **call[1])
 
 
 def call_each(calls: list[tuple[Any, ...]], task: Callable[..., Any]) -> list[Any]:
