@@ -13,6 +13,15 @@ from mirai.protocol.functions import KEPT, Functions
 from mirai.protocol.serialize import joined, loads
 
 
+@pytest.fixture
+def module():
+    module = types.ModuleType("mirai_test_functions")
+    sys.modules[module.__name__] = module
+    exec("def g(): return 1", module.__dict__)
+    yield module
+    del sys.modules[module.__name__]
+
+
 def main_with(text):
     """The names of a script, whose function `f` is sent."""
     names = {"__name__": "__main__"}
@@ -174,9 +183,16 @@ def test_what_could_change_unseen_is_never_kept(text):
     assert functions.blob(main.f) is None
 
 
-def test_what_can_be_imported_needs_no_keeping():
-    """Its name is sent."""
-    assert Functions().blob(dedent) is None
+def test_what_can_be_imported_is_sent_as_its_name(module):
+    """Once; and no more once the name stands for something else, which pickle refuses."""
+    functions = Functions()
+    blob = functions.blob(module.g)
+    before, module.g = module.g, len
+
+    assert loads(blob.count, blob.body)[0] is len
+    assert functions.blob(before) is None
+    module.g = before
+    assert functions.blob(before) is blob
 
 
 def test_functions_that_call_each_other_are_kept():
@@ -195,15 +211,6 @@ def test_only_so_many_are_kept():
         functions.blob(main_with(f"def f(): return {i}").f)
 
     assert len(functions._kept) == KEPT
-
-
-@pytest.fixture
-def module():
-    module = types.ModuleType("mirai_test_functions")
-    sys.modules[module.__name__] = module
-    exec("def g(): return 1", module.__dict__)
-    yield module
-    del sys.modules[module.__name__]
 
 
 def test_modules_that_go_by_value_may_change(module):

@@ -12,7 +12,7 @@ from mirai.protocol.window import HORIZON, LARGEST, OVERRUN, STALL, Window
 def window_after(*durations, starved=0, largest=LARGEST):
     window = Window(largest)
     for duration in durations:
-        window.finished(duration)
+        window.finished([duration])
     for _ in range(starved):
         window.starved()
     return window
@@ -56,7 +56,7 @@ def test_a_window_shrinks_with_longer_tasks():
     """At once, not when the next one starves."""
     window = window_after(0.0, starved=20)
     for _ in range(20):
-        window.finished(0.001)
+        window.finished([0.001])
 
     assert window.size == 5
 
@@ -92,7 +92,7 @@ def test_it_always_holds_one_and_never_too_many(events, largest):
         elif event == "recalled":
             window.recalled()
         else:
-            window.finished(event)
+            window.finished([event])
 
         assert 1 <= window.size <= largest
         assert window.size == 1 or window.size * window.expected <= HORIZON

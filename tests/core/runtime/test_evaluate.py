@@ -288,3 +288,24 @@ def evaluate_load():
 def flat(serialized):
     count, body = serialized
     return count, serialize.joined(body)
+
+
+def test_a_shared_function_is_what_its_name_stands_for_now(evaluator, monkeypatch):
+    """`everywhere` may have put something else there; and a module may have been forgotten."""
+    module = ModuleType("mirai_test_shared")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec("def f(x): return 'old', x", module.__dict__)
+    count, body = serialize.dumps_call(module.f, (), {})
+    evaluator.keep(1, count, body)
+    _, argument = serialize.dumps_arguments((1,), {})
+
+    def value():
+        return serialize.loads(*evaluator.run(1, 0, 1, argument, False)[1])
+
+    assert value() == ("old", 1)
+    exec("def f(x): return 'new', x", module.__dict__)
+    assert value() == ("new", 1)
+    del sys.modules[module.__name__]
+    status, (count, reply) = evaluator.run(1, 0, 1, argument, False)
+    assert status == Status.ERROR
+    assert "No module named 'mirai_test_shared'" in serialize.loads(count, reply)["message"]

@@ -1,9 +1,11 @@
-"""Functions that go by value, serialized once for as long as nothing of them can have changed.
+"""Functions, serialized once for as long as nothing of them can have changed, and sent to each daemon once.
 
-cloudpickle takes 20 µs and more for a function of `__main__`, four times the rest of a task. So what it made
-is kept, with a snapshot of all that it depends on: code, defaults, closure, and the globals that it names, other
-functions of this kind among them in turn. The snapshot is compared, by identity, at each use. Only where all of
-that is immutable, or goes by reference anyway, is there a snapshot at all: what can change unseen is never kept.
+What can be imported is sent as its name, which takes pickle longer to find again than all else about a short task.
+
+What goes by value takes cloudpickle 20 µs and more, four times the rest of a task. So what it made is kept, with a
+snapshot of all that it depends on: code, defaults, closure, and the globals that it names, other functions of this
+kind among them in turn. The snapshot is compared, by identity, at each use. Only where all of that is immutable, or
+goes by reference anyway, is there a snapshot at all: what can change unseen is never kept.
 """
 
 from __future__ import annotations
@@ -27,11 +29,21 @@ class Functions:
     def __init__(self) -> None:
         # By the identity of the code, as a lambda in a loop is another function each time round.
         self._kept: dict[int, tuple[_Snapshot, Blob]] = {}
+        self._named: dict[FunctionType, Blob] = {}
 
     def blob(self, task: FunctionType) -> Blob | None:
         """What to send for `task`; None where it has to be serialized with its arguments."""
-        if not _goes_by_value(task) or modules_by_value():
+        if modules_by_value():
             return None
+        if not _goes_by_value(task):
+            # As pickle finds out, each time.
+            if getattr(sys.modules.get(task.__module__), task.__qualname__, None) is not task:
+                return None
+            named = self._named.get(task)
+            if named is None:
+                named = Blob(*dumps_call(task, (), {}))
+                _keep(self._named, task, named)
+            return named
         kept = self._kept.get(id(task.__code__))
         if kept is not None:
             snapshot, blob = kept
@@ -42,10 +54,14 @@ class Functions:
         if taken is None:
             return None
         blob = Blob(*dumps_call(task, (), {}))
-        if len(self._kept) >= KEPT:
-            self._kept.pop(next(iter(self._kept), 0), None)
-        self._kept[id(task.__code__)] = taken, blob
+        _keep(self._kept, id(task.__code__), (taken, blob))
         return blob
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(kept) >= KEPT:
+        kept.pop(next(iter(kept), None), None)
+    kept[key] = value
 
 
 class _Snapshot:

@@ -138,7 +138,11 @@ class Scheduler:
 
     def task_arrived(self, task: Task, now: float) -> Sequence[Action]:
         """Queue a task, or give it to an idle daemon."""
-        self._queued(task)
+        task.state = WAITING  # as `_queued` does
+        task.number = self._arrived = self._arrived + 1
+        self.queued_bytes = queued = self.queued_bytes + task.size
+        if queued > self.peak_bytes:
+            self.peak_bytes = queued
         self._arriving.append(task)
         return self._assign(now) if self._idle else ()
 
@@ -179,18 +183,21 @@ class Scheduler:
         at = self._daemons[daemon]
         held, window = at.held, at.window
         finished: list[Task] = []
+        durations: list[float] = []
+        finished_bytes = 0
         for seq, elapsed in results:
             if not held or held[0].seq != seq:
                 held.extendleft(reversed(finished))
                 raise FrameError(f"daemon {daemon} answers task {seq}, which is not the one it was given first")
             task = held.popleft()
             finished.append(task)
+            finished_bytes += task.size
             if not task.cancelled:
-                window.finished(elapsed)
-        begun_bytes = held[0].size if held else 0
+                durations.append(elapsed)
         for task in finished:
-            begun_bytes += task.size
             task.state, task.body, task.blob = OVER, b"", None  # as `_over` does
+        window.finished(durations)
+        begun_bytes = finished_bytes + (held[0].size if held else 0)
         self.queued_bytes -= begun_bytes - finished[0].size  # which had begun before
         self._completed += len(finished)
         at.completed += len(finished)
@@ -342,11 +349,11 @@ class Scheduler:
         if not held:
             del self._idle[at.daemon]
             self.queued_bytes -= tasks[0].size
+        seq, daemon = at.seq, at.daemon
         for task in tasks:
-            at.seq += 1
-            task.seq = at.seq
-            task.daemon = at.daemon
-            task.state = HELD
+            task.seq = seq = seq + 1
+            task.daemon, task.state = daemon, HELD
+        at.seq = seq
         held.extend(tasks)
         if len(held) > 1 and not tasks[0].everywhere:
             self._crowded[at.daemon] = at
@@ -468,10 +475,11 @@ class _Queue:
         """The first `n` tasks, or as many as there are, leaving cancelled ones behind."""
         back, new = self._back, self._new
         tasks: list[Task] = []
-        while len(tasks) < n and (back or new):
+        while n and (back or new):
             task = heappop(back)[1] if back else new.popleft()
             if task.state == WAITING:
                 tasks.append(task)
+                n -= 1
         return tasks
 
     def drop_cancelled(self) -> None:

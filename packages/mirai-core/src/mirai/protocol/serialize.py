@@ -32,13 +32,11 @@ if TYPE_CHECKING:
 PROTOCOL = 5
 OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
 
-_PLAIN = frozenset((type(None), bool, int, float, complex, str))  # the C pickler knows all about these
-
 # What a function of `__main__` refers to, as last loaded: see `loads_main`.
 _main_names: dict[str, Any] = {}
 
 
-# Objects of these have no part that a serializer could be for.
+# The C pickler knows all about objects of these: no part of them goes by value, or is one that a serializer is for.
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes])
 
 
@@ -61,7 +59,7 @@ def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | Non
     if type(value) in _PLAIN:
         return 0, pickle.dumps(value, PROTOCOL)
     buffers: list[pickle.PickleBuffer] = []
-    reduce = None if serializers is None or type(value) in _PLAIN else serializers.reduction()
+    reduce = None if serializers is None else serializers.reduction()
     try:
         if reduce is None:
             pickled = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
@@ -140,8 +138,8 @@ def dumps_arguments(
     serializers: Serializers | None = None,
 ) -> Serialized:
     """As `dumps_call`, without the task: for one that a blob holds."""
-    if serializers is not None and not extras and _PLAIN.issuperset(map(type, args)) and not kwargs:
-        serializers = None
+    if not kwargs and not extras and _PLAIN.issuperset(map(type, args)):
+        return 0, pickle.dumps((args, kwargs), PROTOCOL)
     try:
         arguments = (args, kwargs, extras) if extras else (args, kwargs)
         return dumps(arguments, to_daemon=True, serializers=serializers)

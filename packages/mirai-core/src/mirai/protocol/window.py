@@ -6,6 +6,11 @@ than the task: while it is seen to starve, and for no longer than a few millisec
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 LARGEST = 64  # tasks; beyond it a message more costs nothing that could be measured
 HORIZON = 0.005  # seconds of work that a daemon may hold
 STALL = 0.002  # seconds that a task may overrun before those behind it are taken back
@@ -24,12 +29,14 @@ class Window:
         self.largest = largest
         self.expected = 0.0  # seconds a task; 0 until one has taken some
 
-    def finished(self, elapsed: float) -> None:
-        """A task took `elapsed` seconds."""
+    def finished(self, durations: Iterable[float]) -> None:
+        """Tasks took these seconds each, in order."""
         expected = self.expected
-        self.expected = expected + LEARNING * (elapsed - expected) if expected else elapsed
-        if self.size > 1 and self.size * self.expected > HORIZON:
-            self.size = max(1, int(HORIZON / self.expected))
+        for elapsed in durations:
+            expected = expected + LEARNING * (elapsed - expected) if expected else elapsed
+        self.expected = expected
+        if self.size > 1 and self.size * expected > HORIZON:
+            self.size = max(1, int(HORIZON / expected))
 
     def starved(self) -> None:
         """The daemon had nothing left while tasks waited."""

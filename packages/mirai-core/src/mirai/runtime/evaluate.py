@@ -139,8 +139,10 @@ class _Call:
     """A call that many tasks share: a function, its last arguments, and its names in `__main__`."""
 
     def __init__(self, count: int, body: Buffer) -> None:
-        (self._task, self._args, self._kwargs, *extras), self._names = serialize.loads_main(count, body)
+        (task, self._args, self._kwargs, *extras), self._names = serialize.loads_main(count, body)
+        self._task = task
         self._mapping = bool(extras)  # an element of a map is what it is called for
+        self._module, self._name = _found(task)
 
     def __call__(self, call: tuple[Any, ...], evaluator: Evaluator) -> Any:
         """`call` holds the first arguments, those by name, and what to prepare, if anything."""
@@ -150,7 +152,19 @@ class _Call:
         mapping = self._mapping
         if self._names:
             evaluator._main.update(self._names)
+        if self._name and getattr(sys.modules.get(self._module), self._name, None) is not self._task:
+            # Another task has put something else there, or had the module loaded again.
+            __import__(self._module)
+            self._task = getattr(sys.modules[self._module], self._name)
         return self._task(*call[0], *self._args, **self._kwargs, **call[1])
+
+
+def _found(task: object) -> tuple[str, str]:
+    """The module and the name under which `task` can be imported; empty where it cannot."""
+    module, name = getattr(task, "__module__", None), getattr(task, "__qualname__", None)
+    if not isinstance(module, str) or not isinstance(name, str) or module == "__main__":
+        return "", ""
+    return (module, name) if getattr(sys.modules.get(module), name, None) is task else ("", "")
 
 
 def call_each(calls: list[tuple[Any, ...]], task: Callable[..., Any]) -> list[Any]:
