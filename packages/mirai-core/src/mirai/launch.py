@@ -1,4 +1,4 @@
-"""`python -m mirai.launch run|daemon|plugins|demo`: read arguments, call the public API, print."""
+"""`python -m mirai.launch run|check|show|daemon|plugins|demo`: read arguments, call the public API, print."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
+
+    from mirai.config.profiles import Read
 
 NOT_BEGUN = 2  # exit status, as argparse has it
 
@@ -30,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "run":
             return _run(program, arguments.config, arguments.profile)
+        if arguments.command == "show":
+            return _show(arguments)
+        if arguments.command == "check":
+            return _check(arguments)
         if arguments.command == "plugins":
             return _plugins()
         from mirai.demo import demo
@@ -49,20 +55,18 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words[:end], words[end:]
 
 
-def _run(program: Sequence[str], config: str | None, profile: str | None) -> int:
+def _run(program: Sequence[str], config: list[str] | None, profile: str | None) -> int:
     from contextlib import ExitStack
 
     from mirai.api.daemons import with_daemons
-    from mirai.config.profiles import profiles, read_profiles
+    from mirai.config.profiles import profiles
     from mirai.errors import DaemonStartError
     from mirai.program import prepare, status
 
     with ExitStack() as stack:
         try:
             execute = prepare(program)  # first, since daemons are told sys.path
-            names = read_profiles(config)
-            if profile is not None and profile not in names:
-                raise ValueError(f"there is no profile {profile!r}: choose from {', '.join(names)}")
+            _read(config, profile)
             stack.enter_context(profiles(config))
             if profile is not None:
                 stack.enter_context(with_daemons(profile))
@@ -70,6 +74,63 @@ def _run(program: Sequence[str], config: str | None, profile: str | None) -> int
             print("mirai run:", "\n".join([str(error), *getattr(error, "__notes__", [])]), file=sys.stderr)
             return NOT_BEGUN
         return status(execute)
+
+
+def _read(config: list[str] | None, profile: str | None) -> Read:
+    """What the files say; a profile that is asked for must be there.
+
+    Raises:
+        ValueError: it is not, or a file is wrong.
+    """
+    from mirai.config.profiles import read
+
+    found = read(config)
+    if profile is not None and profile not in found.profiles:
+        raise ValueError(f"there is no profile {profile!r}: choose from {', '.join(found.profiles)}")
+    return found
+
+
+def _show(arguments: Namespace) -> int:
+    import json
+
+    from mirai.config.json_schema import json_schema
+    from mirai.show import show
+
+    if arguments.schema:
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    try:
+        found = _read(arguments.config, arguments.profile)
+        names = [arguments.profile] if arguments.profile else list(found.profiles)
+        print("\n\n".join(show(found, name, origins=arguments.explain) for name in names))
+    except (OSError, ValueError) as error:
+        print("mirai show:", error, file=sys.stderr)
+        return NOT_BEGUN
+    return 0
+
+
+def _check(arguments: Namespace) -> int:
+    import json
+
+    from mirai.check import check
+
+    try:
+        found = _read(arguments.config, arguments.profile)
+    except (OSError, ValueError) as error:
+        print("mirai check:", error, file=sys.stderr)
+        return NOT_BEGUN
+    steps = []
+    for name in [arguments.profile] if arguments.profile else found.profiles:
+        if not arguments.json:
+            print(f"profile {name!r}")
+        for step in check(name, found.profiles[name], arguments.timeout):
+            steps.append(step)
+            if not arguments.json:
+                mark = "ok" if step.ok else "FAILED"
+                print(f"  {mark:6}  {step.step:15} {step.seconds:7.2f} s  {step.detail}", flush=True)
+    if arguments.json:
+        print(json.dumps([step._asdict() for step in steps], indent=2))
+    return 0 if all(step.ok for step in steps) else 1
 
 
 def _plugins() -> int:
@@ -109,13 +170,30 @@ def _parser() -> ArgumentParser:
         description="Run a program as python would, with the compute profiles of a YAML file set. At its end "
         "they are reset. The exit status is the program's, or 2 where it was not begun.",
     )
-    run.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help="the profiles; unless given $MIRAI_CONFIG, ./mirai.yaml or ~/.config/mirai/mirai.yaml",
-    )
+    _add_files(run)
     run.add_argument("-p", "--profile", metavar="NAME", help="the one for tasks that name none; 'default' unless given")
+
+    check = commands.add_parser(
+        "check",
+        help="try each profile with one daemon, step by step",
+        description="For each profile start one daemon for real, have it run a task, and let it go. Says how long each "
+        "step took, or what is wrong and what to do. The exit status is 1 where one failed.",
+    )
+    _add_files(check)
+    check.add_argument("-p", "--profile", metavar="NAME", help="this one only")
+    check.add_argument("--timeout", type=float, default=60.0, metavar="S", help="for it to connect; 60 s unless given")
+    check.add_argument("--json", action="store_true", help="print one JSON document instead")
+
+    show = commands.add_parser(
+        "show",
+        help="print the profiles in force, and what would be submitted",
+        description="Print each profile as it is in force, and the commands or the job script that would start its "
+        "daemons. Nothing is run.",
+    )
+    _add_files(show)
+    show.add_argument("-p", "--profile", metavar="NAME", help="this one only")
+    show.add_argument("--explain", action="store_true", help="say where each value came from")
+    show.add_argument("--schema", action="store_true", help="print the JSON Schema of such files, for editors, instead")
 
     daemon = commands.add_parser(
         "daemon",
@@ -142,6 +220,17 @@ def _parser() -> ArgumentParser:
     )
     demo.add_argument("-n", type=_count, metavar="N", help="how many daemons; as many as cores unless given")
     return parser
+
+
+def _add_files(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        metavar="FILE",
+        help="the profiles; of several files the later win. Unless given those of $MIRAI_CONFIG, or ./mirai.yaml, or "
+        "~/.config/mirai/mirai.yaml",
+    )
 
 
 def _count(text: str) -> int:

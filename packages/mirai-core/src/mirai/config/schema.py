@@ -80,11 +80,15 @@ class Profile:
         if self.n and launch and launch.n:
             raise ValueError("n stands both here and in the launcher: keep one of them")
 
+    def daemon_options(self) -> dict[str, Any]:
+        """Those that are given."""
+        return _given(self.daemon) if self.daemon else {}
+
     def arguments(self) -> dict[str, Any]:
         """What to give to `daemons()`, beside `compute`."""
         arguments = _given(self)
-        if options := arguments.pop("daemon", None):
-            arguments |= _given(options)
+        arguments.pop("daemon", None)
+        arguments |= self.daemon_options()
         if launch := arguments.pop("launcher", None) or arguments.pop("remote", None):
             arguments["remote"] = launch.launcher
             if launch.n:
