@@ -1,4 +1,4 @@
-"""Fixtures for launchers: real schedulers, and a home directory of the test's own."""
+"""Fixtures for launchers: servers to launch on, and a home directory of the test's own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tests.launchers.backends import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.launchers.ssh_server import Server
 
 
 @pytest.fixture
@@ -31,3 +33,20 @@ def slurm(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("TMPDIR", raising=False)
     monkeypatch.setattr(jobs, "GRACE", 0.0)  # they would not leave by themselves
     return require("SLURM_CONF", "slurm", "sbatch", "squeue", "scontrol", "scancel")
+
+
+@pytest.fixture
+def sshd() -> str:
+    """The configuration of ssh with the hosts `mirai-ssh`, `mirai-remote` and `mirai-inner`: real servers."""
+    return require("SSHD_CONFIG", "sshd")
+
+
+@pytest.fixture
+def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A stand-in for sshd that has faults to order; `ssh://box` leads there, as ~/.ssh/config says."""
+    from tests.launchers.ssh_server import Server
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with Server(tmp_path / ".ssh") as server:
+        yield server

@@ -3,5 +3,7 @@
 from mirai_launchers.cluster import cluster_config
 from mirai_launchers.remote_config import RemoteConfig, remote_config
 from mirai_launchers.slurm import Slurm
+from mirai_launchers.ssh import SshConfig, ssh_config
+from mirai_launchers.tunnel import TunnelConfig
 
-__all__ = ["RemoteConfig", "Slurm", "cluster_config", "remote_config"]
+__all__ = ["RemoteConfig", "Slurm", "SshConfig", "TunnelConfig", "cluster_config", "remote_config", "ssh_config"]

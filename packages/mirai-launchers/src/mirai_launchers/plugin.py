@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from mirai.hookspecs import hookimpl
 from mirai_launchers.remote_config import RemoteConfig
 from mirai_launchers.slurm import Slurm
+from mirai_launchers.ssh import SshConfig
+from mirai_launchers.tunnel import TunnelConfig
 
 if TYPE_CHECKING:
     from mirai.hookspecs import Launcher
@@ -14,4 +16,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_launchers() -> dict[str, type[Launcher]]:
-    return {launcher.name: launcher for launcher in (RemoteConfig, Slurm)}
+    launchers = (RemoteConfig, Slurm, SshConfig, TunnelConfig)
+    return {launcher.name: launcher for launcher in launchers}
