@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,16 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def slurm(home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs are ended at once: those of tests would not leave by themselves."""
+    monkeypatch.setattr(jobs, "GRACE", 0.0)
+
+
+@pytest.fixture
+def slurm(home: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """A real Slurm."""
     # Its jobs get the environment of sbatch: they are not ours to count, since they end when their queue does.
     monkeypatch.delenv("TMPDIR", raising=False)
-    monkeypatch.setattr(jobs, "GRACE", 0.0)  # they would not leave by themselves
     return require("SLURM_CONF", "slurm", "sbatch", "squeue", "scontrol", "scancel")
 
 
@@ -50,3 +56,16 @@ def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     with Server(tmp_path / ".ssh") as server:
         yield server
+
+
+def torque(slurm: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Slurm's imitation of Torque."""
+    directory = require("TORQUE_BIN", "slurm")
+    monkeypatch.setenv("PATH", directory, prepend=os.pathsep)
+    return directory
+
+
+@pytest.fixture
+def sge(home: Path, impatient: None) -> str:
+    """A real Grid Engine."""
+    return require("SGE_ROOT", "sge", "qsub", "qstat", "qacct", "qdel")

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from mirai.hookspecs import LaunchCommand
-from mirai_launchers import cluster_config
-from mirai_launchers.slurm import Slurm
+from mirai_launchers import LSF, PBS, SGE, Slurm, cluster_config
 
 GOLDEN = Path(__file__).parent / "golden"
 ARGV = ("python3", "-m", "mirai.launch", "daemon", "tls+tcp://node1:5555", "--idletime", "60")
-KINDS = {"slurm": Slurm}
+KINDS = {"slurm": Slurm, "sge": SGE, "pbs": PBS, "lsf": LSF}
 OPTIONS = {
     "slurm": "#SBATCH --mem=8G\nmodule load python/3.11\n  #SBATCH --time=1:00:00",
+    "sge": "#$ -l h_vmem=8G\nmodule load python/3.11\n  #$ -l h_rt=1:00:00",
+    "pbs": "#PBS -l mem=8gb\nmodule load python/3.11\n  #PBS -l walltime=1:00:00",
+    "lsf": '#BSUB -R "rusage[mem=8000]"\nmodule load python/3.11\n  #BSUB -W 1:00',
 }
 
 
@@ -25,8 +27,9 @@ def commands(n):
 
 @pytest.mark.parametrize("n", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_script_can_be_read_before_it_is_submitted(kind, n):
+def test_the_script_can_be_read_before_it_is_submitted(kind, n, monkeypatch):
     """What a site's support asks for first. `golden/` has them all."""
+    monkeypatch.setenv("PATH", "")  # so that no qsub of this machine says whose it is
     launcher = KINDS[kind](options=OPTIONS[kind], python="~/env/bin/python")
 
     script = launcher.show(commands(n))
@@ -71,9 +74,52 @@ def test_options_are_checked_when_given(options, error, said):
         Slurm(**options)
 
 
-def test_an_option_that_only_looks_like_an_array_is_fine():
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(SGE, "#$ -t 1-4"), (PBS, "#PBS -J 1-4"), (PBS, "#PBS -t 1-4"), (LSF, '#BSUB -J "mine[1-4]"')],
+)
+def test_how_many_there_are_is_not_an_option(kind, options):
+    """Else there would be two answers."""
+    with pytest.raises(ValueError, match="leave it out, n says how many daemons there will be"):
+        kind(options=options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (Slurm, "#SBATCH --account=me\n#SBATCH --mail-type=ALL"),
+        (SGE, "#$ -terse"),
+        (PBS, "#PBS -l walltime=1:00:00 -M me@here"),
+        (LSF, "#BSUB -J mine"),
+    ],
+)
+def test_an_option_that_only_looks_like_an_array_is_fine(kind, options):
     """`--account` begins like `-a`."""
-    Slurm(options="#SBATCH --account=me\n#SBATCH --mail-type=ALL")
+    assert options.splitlines()[0] in kind(options=options).show([LaunchCommand(ARGV)])
+
+
+def test_a_name_of_the_users_own_is_that_of_the_array():
+    """LSF has one option for both."""
+    assert LSF(options='#BSUB -J "mine"').show(commands(4)).splitlines()[0] == "# bsub -J 'mine[1-4]'"
+    assert LSF(options="#BSUB -J mine").show(commands(1)).splitlines()[0] == "# bsub -J mine"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [(PBS, "#PBS -o /scratch/log"), (PBS, "#PBS -k oed"), (LSF, "#BSUB -oo /scratch/%J")]
+)
+def test_output_goes_where_the_user_says(kind, options):
+    """Options are carried as they were written."""
+    assert "exec >" not in kind(options=options).show(commands(1))
+
+
+def test_qsub_may_be_that_of_two_schedulers(monkeypatch):
+    """Their directives tell them apart, else what Grid Engine sets."""
+    monkeypatch.delenv("SGE_ROOT", raising=False)
+    assert isinstance(cluster_config("qsub"), PBS)
+    assert isinstance(cluster_config("qsub", "#$ -l h_vmem=8G"), SGE)
+    monkeypatch.setenv("SGE_ROOT", "/opt/sge")
+    assert isinstance(cluster_config("qsub"), SGE)
+    assert isinstance(cluster_config("qsub", "module load x\n  #PBS -l mem=8gb"), PBS)
 
 
 @pytest.mark.parametrize("kind", KINDS.values())
@@ -87,7 +133,13 @@ def test_equal_options_make_equal_launchers(kind):
 
 @pytest.mark.parametrize(
     ("command", "options", "kind"),
-    [("sbatch", "", "slurm"), ("/opt/slurm/bin/sbatch", "#SBATCH --mem=1G", "slurm")],
+    [
+        ("sbatch", "", "slurm"),
+        ("/opt/slurm/bin/sbatch", "#SBATCH --mem=1G", "slurm"),
+        ("qsub", "#$ -l h_vmem=8G", "sge"),
+        ("/opt/pbs/bin/qsub", "#PBS -l mem=8gb", "pbs"),
+        ("bsub", "", "lsf"),
+    ],
 )
 def test_a_command_says_which_scheduler_it_is(command, options, kind):
     """As R's function does."""

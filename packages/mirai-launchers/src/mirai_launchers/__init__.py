@@ -1,9 +1,23 @@
 """Launchers for mirai: where daemons come from, other than this machine."""
 
 from mirai_launchers.cluster import cluster_config
+from mirai_launchers.lsf import LSF
+from mirai_launchers.pbs import PBS
 from mirai_launchers.remote_config import RemoteConfig, remote_config
+from mirai_launchers.sge import SGE
 from mirai_launchers.slurm import Slurm
 from mirai_launchers.ssh import SshConfig, ssh_config
 from mirai_launchers.tunnel import TunnelConfig
 
-__all__ = ["RemoteConfig", "Slurm", "SshConfig", "TunnelConfig", "cluster_config", "remote_config", "ssh_config"]
+__all__ = [
+    "LSF",
+    "PBS",
+    "SGE",
+    "RemoteConfig",
+    "Slurm",
+    "SshConfig",
+    "TunnelConfig",
+    "cluster_config",
+    "remote_config",
+    "ssh_config",
+]

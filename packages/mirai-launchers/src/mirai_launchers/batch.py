@@ -26,6 +26,9 @@ SHOWN = "~/.mirai/jobs/…"  # what stands for the directory of a submission tha
 MOST = 1000  # tasks of one array, unless the site wants fewer: the default of Slurm and of LSF
 
 
+NEVER = re.compile(r"(?!)")  # matches nothing
+
+
 class _Options(NamedTuple):
     """The lines of `options`, sorted as a scheduler wants them: directives end with the first command."""
 
@@ -51,6 +54,7 @@ class Batch(Launcher):
     task: ClassVar[str]  # the variable that holds a task's number
     array_option: ClassVar[re.Pattern[str]]  # what would make an array of a job: ours to say
     output_option: ClassVar[re.Pattern[str]]  # where the user wants the output
+    hold_option: ClassVar[re.Pattern[str]]  # what holds a job for a while: until another one has ended
     too_many: ClassVar[re.Pattern[str]]  # how it refuses an array that is too large
     time_left: ClassVar[str] = ""  # a line of shell that sets MIRAI_UNTIL, seconds of the epoch
 
@@ -67,7 +71,7 @@ class Batch(Launcher):
                 raise ValueError(f"options has {line!r}: leave it out, n says how many daemons there will be")
 
     def launch(self, commands: Sequence[LaunchCommand]) -> list[Job]:
-        left, size, arrays = list(commands), MOST, list[Array]()
+        left, size, arrays = list(commands), self.most, list[Array]()
         try:
             while left:
                 part = left[:size]
@@ -88,8 +92,8 @@ class Batch(Launcher):
 
     def show(self, commands: Sequence[LaunchCommand]) -> str:
         shown = []
-        for first in range(0, len(commands), MOST):
-            part = commands[first : first + MOST]
+        for first in range(0, len(commands), self.most):
+            part = commands[first : first + self.most]
             submit = self.submission(len(part), SHOWN)
             shown.append(f"# {shlex.join(submit)}\n{self._script(part, SHOWN)}")
         return "\n".join(shown)
@@ -122,6 +126,11 @@ class Batch(Launcher):
     def end(self, tasks: Sequence[str]) -> None: ...
 
     # What they share.
+
+    @property
+    def most(self) -> int:
+        """How many tasks one array may have, before the site has said that it is too many."""
+        return MOST
 
     def beside(self, name: str) -> str:
         """Another command of the same scheduler: it is where the first one is."""
@@ -217,7 +226,7 @@ class Batch(Launcher):
         except BaseException:
             spool.clear(keep_logs=False)
             raise
-        return Array(_keeper(self), self, job, tasks, spool)
+        return Array(_keeper(self), self, job, tasks, spool, hold=self.says(self.hold_option))
 
 
 def _quoted(path: str) -> str:

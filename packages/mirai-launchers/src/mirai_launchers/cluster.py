@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from mirai_launchers.lsf import LSF
+from mirai_launchers.pbs import PBS
+from mirai_launchers.sge import SGE
 from mirai_launchers.slurm import Slurm
 
 if TYPE_CHECKING:
@@ -28,7 +32,11 @@ def cluster_config(command: str = "sbatch", options: str = "", python: str = "py
     """
     if not isinstance(command, str):
         raise TypeError(f"command is {command!r}, a {type(command).__name__}: text belongs there")
-    kinds = {"sbatch": Slurm}
+    kinds: dict[str, type[SGE | PBS | LSF | Slurm]] = {
+        "sbatch": Slurm,
+        "qsub": _kind_of_qsub(str(options)),
+        "bsub": LSF,
+    }
     kind = kinds.get(PurePath(command).name)
     if kind is None:
         raise ValueError(
@@ -36,3 +44,12 @@ def cluster_config(command: str = "sbatch", options: str = "", python: str = "py
             "goes with mirai.launcher('slurm', command=…)"
         )
     return kind(command, options, python)
+
+
+def _kind_of_qsub(options: str) -> type[SGE | PBS]:
+    lines = [line.strip() for line in options.splitlines()]
+    if any(line.startswith(SGE.directive) for line in lines):
+        return SGE
+    if any(line.startswith(PBS.directive) for line in lines):
+        return PBS
+    return SGE if os.environ.get("SGE_ROOT") else PBS

@@ -27,6 +27,7 @@ class Phase(Enum):
 
     WAITING = "waiting"
     RUNNING = "running"
+    HELD = "held"  # until somebody or something releases it
     STUCK = "stuck"  # it will not begin, unless somebody does something about it
     ENDED = "ended"
 
@@ -157,9 +158,11 @@ class Keeper:
 class Array:
     """The jobs of one submission, a task for each daemon."""
 
-    def __init__(self, keeper: Keeper, scheduler: Scheduler, job: str, tasks: Sequence[str], spool: Spool) -> None:
-        """They were submitted as `job`; `tasks` are the ids of each."""
-        self.job, self.tasks, self.spool = job, tuple(tasks), spool
+    def __init__(
+        self, keeper: Keeper, scheduler: Scheduler, job: str, tasks: Sequence[str], spool: Spool, *, hold: bool = False
+    ) -> None:
+        """They were submitted as `job`; `tasks` are the ids of each. `hold`: so that they are held for a while."""
+        self.job, self.tasks, self.spool, self.hold = job, tuple(tasks), spool, hold
         self.keeper, self.scheduler = keeper, scheduler
         self._lock = threading.Lock()
         self._ending = threading.Lock()
@@ -248,8 +251,10 @@ class Job:
         said = self._array.said(self.id)
         if said is None or said.phase in (Phase.WAITING, Phase.RUNNING):
             return None
+        if said.phase is Phase.HELD and self._array.hold:
+            return None
         what = f"{self._array.scheduler.name} job {self.id}: {said.words}"
-        if said.phase is Phase.STUCK:
+        if said.phase is not Phase.ENDED:
             return f"{what}: it will not begin by itself; see to that, or cancel it and launch anew"
         return what + self._array.spool.end_of_log(self._number, said.log) + _advice(said.status)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mirai.hookspecs import hookimpl
+from mirai_launchers.lsf import LSF
+from mirai_launchers.pbs import PBS
 from mirai_launchers.remote_config import RemoteConfig
+from mirai_launchers.sge import SGE
 from mirai_launchers.slurm import Slurm
 from mirai_launchers.ssh import SshConfig
 from mirai_launchers.tunnel import TunnelConfig
@@ -16,5 +19,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_launchers() -> dict[str, type[Launcher]]:
-    launchers = (RemoteConfig, Slurm, SshConfig, TunnelConfig)
+    launchers = (RemoteConfig, Slurm, SGE, PBS, LSF, SshConfig, TunnelConfig)
     return {launcher.name: launcher for launcher in launchers}

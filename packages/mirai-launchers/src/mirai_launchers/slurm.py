@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mirai_launchers import shell
-from mirai_launchers.batch import Batch
+from mirai_launchers.batch import NEVER, Batch
 from mirai_launchers.jobs import Phase, Said
 from mirai_launchers.spool import log_name
 
@@ -62,6 +62,7 @@ class Slurm(Batch):
     task: ClassVar[str] = "SLURM_ARRAY_TASK_ID"
     array_option: ClassVar[re.Pattern[str]] = re.compile(r"\s(--array\b|-a)")
     output_option: ClassVar[re.Pattern[str]] = re.compile(r"\s(--output\b|-o)")
+    hold_option: ClassVar[re.Pattern[str]] = NEVER  # dependencies are a reason of their own
     too_many: ClassVar[re.Pattern[str]] = re.compile(r"Invalid job array specification")
 
     def submission(self, n: int, spool: str) -> list[str]:

@@ -1,0 +1,17 @@
+# qsub -terse SCRIPT
+#!/bin/sh
+#$ -N mirai
+#$ -S /bin/sh
+#$ -j y
+#$ -o ~/.mirai/jobs/…/log.1
+#$ -l h_vmem=8G
+#$ -l h_rt=1:00:00
+module load python/3.11
+secrets=~/.mirai/jobs/…/secrets.1
+if [ ! -r "$secrets" ]; then
+    echo "$secrets is not there: is the home directory shared, or was this job run before?" >&2
+    exit 10
+fi
+. "$secrets"
+rm -f "$secrets"
+exec ~/env/bin/python -m mirai.launch daemon tls+tcp://node1:5555 --idletime 60
