@@ -71,7 +71,10 @@ def end(process):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("url", [LOOPBACK, "tcp://[::1]:0", "tcp://:0", "abstract://mirai-test-network"])
+@pytest.mark.parametrize(
+    "url",
+    [LOOPBACK, "tcp://[::1]:0", "tcp://:0", "abstract://mirai-test-network", "tls+tcp://127.0.0.1:0", "tls+tcp://:0"],
+)
 def test_local_daemons_may_dial_any_address(url):
     """Those that `daemons()` starts bring their ticket; the port is read back."""
     with daemons(2, url=url):

@@ -23,6 +23,7 @@ def test_numbers_keep_their_meaning():
         "REFUSED": 13,
         "CHALLENGE": 14,
         "PROOF": 15,
+        "PING": 16,
     }
     assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
     assert EVERYWHERE == 1

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.launching import check_launcher
 from mirai.api.serial import chosen
 from mirai.protocol.direct import RoundRobin
+from mirai.protocol.heartbeat import BEAT
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
 from mirai.runtime import evaluate
@@ -18,15 +20,16 @@ from mirai.runtime.daemon import Options
 from mirai.runtime.dispatcher import Dispatcher
 from mirai.runtime.profile import START, Profile
 from mirai.runtime.sync import Sync
-from mirai.transport.urls import host_url, parse
+from mirai.transport.urls import TLS_SCHEMES, host_url, local_url, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextvars import Token
     from types import TracebackType
 
     from mirai.api.serial import Serial
     from mirai.hookspecs import Launcher
+    from mirai.transport.tls import Identity
 
 
 class Unset:
@@ -90,8 +93,11 @@ def daemons(
     sync: bool = False,
     seed: int | None = None,
     serial: Serial | None = None,
+    tls: str | os.PathLike[str] | tuple[str, str] | None = None,
+    password: Callable[[], str | bytes] | None = None,
     memory: int | str | None = None,
     retry: int = 0,
+    heartbeat: float | None = BEAT,
     compute: str | None = None,
     **daemon_options: Any,
 ) -> Daemons:
@@ -103,7 +109,7 @@ def daemons(
         url: listen there, or at several addresses, and let daemons dial in at any time. Where others can reach them,
             only daemons that hold a ticket are let in: those started here or by `launch_remote()`.
         remote: a launcher, which starts the `n` daemons elsewhere, without waiting for them (`status().launches` has
-            what becomes of them). They dial `url`, unless given an address of this host that others can reach.
+            what becomes of them). They dial `url`, unless given a `tls+tcp` address of this host that others can reach.
         dispatcher: False: tasks go to the daemons round robin, at once.
         sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them.
         seed: each task has a random stream of its own, the same whatever the number of daemons; without,
@@ -111,8 +117,14 @@ def daemons(
         serial: what objects go by that cannot be pickled, or not cheaply: what `serial_config()` returns, names of
             plugins' serializers, such as "arrow", or several of these. Of two for one class the first one is used.
             Unless given: what `register_serial()` was told, and all that plugins provide.
+        tls: for addresses with TLS, the host's certificate and key: a path or PEM text with both, or one for each,
+            `(certificate, key)`. Unless given, new ones are made for this session; the key never leaves this process,
+            and daemons started from here accept no other certificate.
+        password: returns the password of an encrypted key; called only where there is one.
         memory: bytes, or as in "200MB": budget for the queued payloads; `mirai()` waits when it is full.
         retry: how often a task whose daemon was lost is given to another one.
+        heartbeat: seconds. A daemon across a network that is silent for three times as long is gone: its machine, or
+            the way to it. So is one whose task lets no other thread of Python run for so long. None: it may be silent.
         compute: the profile's name; the current one unless given.
         **daemon_options: as for `daemon()`; and `threads`, what BLAS and OpenMP may use in each; and
             `kill_after`, seconds after which a local daemon whose task does not end on being cancelled, or
@@ -144,7 +156,11 @@ def daemons(
     budget = None if memory is None else _size(memory)
     serializers = chosen(serial)
     if remote is not None and not urls and count:
-        urls = [host_url()]
+        # What comes out of a tunnel comes from this machine.
+        urls = [local_url(tcp=True) if getattr(remote, "tunnel", False) is True else host_url(tls=True)]
+    if heartbeat is not None and (isinstance(heartbeat, bool) or not 0 < heartbeat < inf):
+        raise ValueError(f"heartbeat={heartbeat!r}: give seconds, more than 0, or None")
+    certificate = _identity(urls, tls, password)
     if count and evaluate.mapping:
         from mirai.api.mapping import NESTED
 
@@ -158,7 +174,13 @@ def daemons(
         return Daemons(name, 0)
     scheduler = Scheduler() if dispatcher else RoundRobin()
     service = Dispatcher(
-        urls or None, scheduler=scheduler, serializers=serializers, memory=budget, kill_after=kill_after
+        urls or None,
+        scheduler=scheduler,
+        serializers=serializers,
+        memory=budget,
+        kill_after=kill_after,
+        tls=certificate,
+        heartbeat=heartbeat,
     )
     profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
     try:
@@ -241,6 +263,18 @@ def _urls(url: object) -> list[str]:
     for each in urls:
         parse(each)
     return list(urls)
+
+
+def _identity(urls: list[str], tls: Any, password: Any) -> Identity | None:
+    """What to listen with, made before anything is changed."""
+    if not any(parse(url).scheme in TLS_SCHEMES for url in urls):
+        if tls is not None or password is not None:
+            given = "tls" if tls is not None else "password"
+            raise ValueError(f"{given}= is for addresses with TLS: give url='tls+tcp://:0', or leave it out")
+        return None
+    from mirai.transport.tls import identity
+
+    return identity(tls, password)
 
 
 def _count(n: int | Unset | None) -> int:

@@ -68,6 +68,9 @@ class Profile:
     memory: int | str | None = option(
         "bytes of queued payloads", minimum=1, pattern=r"[0-9.]+ *[KMGTkmgt]?[Ii]?[Bb]?", examples=["2GB"]
     )
+    heartbeat: float | None = option(
+        "seconds: a daemon across a network that is silent for three times as long is gone", exclusiveMinimum=0
+    )
     retry: int | None = option("how often a task whose daemon was lost is given to another one", minimum=0)
     daemon: DaemonOptions | None = None
 

@@ -151,6 +151,7 @@ class Examiner:
         hello: what the peer has said of itself.
         ticket: the one that it has proved to hold; None where none is needed.
         is_through: whether it may come in.
+        is_private: whether nobody but this user can come here.
     """
 
     def __init__(self, tickets: Tickets, nonce: bytes, *, is_private: bool, cloudpickle: str = "") -> None:
@@ -161,7 +162,7 @@ class Examiner:
         self._tickets = tickets
         self._nonce = nonce[:NONCE_SIZE].hex()
         self._dummy = nonce[NONCE_SIZE:]
-        self._is_private = is_private
+        self.is_private = is_private
         self._cloudpickle = cloudpickle
         self._said = b""
 
@@ -185,7 +186,7 @@ class Examiner:
         if reason := refusal(hello, self._cloudpickle):
             raise Refusal(reason)
         if not hello.ticket:
-            if not self._is_private:
+            if not self.is_private:
                 raise Refusal(NEEDS_TICKET)
             self.is_through = True
             return b""

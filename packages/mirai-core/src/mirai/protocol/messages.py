@@ -27,6 +27,7 @@ class Kind(IntEnum):
     REFUSED = 13  # host to daemon: it may not come in. body: text, why
     CHALLENGE = 14  # host to daemon, on either connection. body: text, see `handshake`
     PROOF = 15  # daemon to host, the answer. body: text
+    PING = 16  # host to daemon, control, and the answer: still there?
 
 
 class Status(IntEnum):

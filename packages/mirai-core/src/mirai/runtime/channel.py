@@ -32,6 +32,7 @@ class Channel:
         sock.setblocking(False)
         self.decoder = Decoder()
         self.closed = False
+        self.heard = True  # something came since this was last set to False
         self.failure = ""  # why the stream ended, where that is not just that the peer left
         self._sock = sock
         self._pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has read and poll not seen
@@ -63,6 +64,7 @@ class Channel:
             return None
         if not n:
             return None
+        self.heard = True
         frames = self.decoder.received(n)
         if self._pending is not None:
             if not self._secured:

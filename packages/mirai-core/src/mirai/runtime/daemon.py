@@ -212,6 +212,10 @@ class Daemon:
     def _set_up(self, setup: dict[str, Any]) -> None:
         sys.path[:] = setup["path"]
         self._is_private = setup["private"]
+        if setup["heartbeat"] is not None:
+            from mirai.runtime.pulse import watch_host
+
+            watch_host(self._control, self._data, setup["heartbeat"])
         if setup["serial"] is not None:
             from mirai.protocol.serializers import Serializers
 
@@ -292,6 +296,8 @@ class Daemon:
                         self._give_back(seq)
                     elif kind == Kind.STACK:
                         self._control.sendall(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
+                    elif kind == Kind.PING:
+                        self._control.sendall(encode(Kind.PING))
                     elif kind == Kind.EXIT:
                         dismissed = True
                         self.persists = False
@@ -352,7 +358,12 @@ class Daemon:
         autoexit = self._options.autoexit
         if autoexit is True:
             self._leave()
-        elif not isinstance(autoexit, (bool, str)):
+            return
+        try:
+            self._data.shutdown(2)  # a machine that vanished would let the main thread send for ever
+        except OSError:
+            pass  # it has ended already
+        if not isinstance(autoexit, (bool, str)):
             self._clear_away()
             os.kill(os.getpid(), autoexit)
 

@@ -17,6 +17,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue
+from mirai.protocol.heartbeat import BEATS, Heartbeat
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
 from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
@@ -29,7 +30,7 @@ from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
-from mirai.transport.urls import local_url, make_local, remove_local
+from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mirai.runtime.channel import Channel
     from mirai.runtime.launches import Tracked
     from mirai.runtime.meeting import Arrival
+    from mirai.transport.tls import Identity
 
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
 TASK = int(Kind.TASK)
@@ -53,6 +55,10 @@ DEEPEST = 16  # callbacks called from callbacks
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 LOST = 15.0  # seconds until they fail, if nobody else will start one
 ALONE = 20.0  # seconds until it is said that none has come, if somebody may
+SILENT = (
+    "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
+    "(daemons(heartbeat=…) sets the bound)"
+)
 FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
@@ -98,6 +104,7 @@ class Peer:
         self.online = True
         self.assigned = self.completed = 0  # once it has left; before, of those that had its row before it
         self.is_revoked = False
+        self.heartbeat: Heartbeat | None = None  # of one across a network
         self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
         self.sweep = SWEEP  # how many of these until it is time to look which are dead
 
@@ -127,6 +134,8 @@ class Dispatcher:
         serializers: Serializers | None = None,
         memory: int | None = None,
         kill_after: float | None = None,
+        tls: Identity | None = None,
+        heartbeat: float | None = None,
         ephemeral: bool = False,
     ) -> None:
         """Listen.
@@ -138,6 +147,8 @@ class Dispatcher:
             serializers: those that values go by, here and on the daemons.
             memory: bytes of queued payloads from which on `has_room` says no.
             kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
+            tls: the certificate and key for addresses with TLS.
+            heartbeat: seconds between two beats, see `Pulse`; None: none.
             ephemeral: close when the last local daemon has left.
 
         Raises:
@@ -165,6 +176,7 @@ class Dispatcher:
         self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
         self._resolved: deque[Awaiting] = deque()  # whose callbacks are to be run once the lock is free
         self._ticking = False
+        self._beat, self._beating = heartbeat, False
         self._ephemeral = ephemeral
         self._memory = memory
         self._kill_after = kill_after
@@ -181,13 +193,14 @@ class Dispatcher:
         self.tickets = Tickets()
         try:
             self._meeting = Meeting(
-                urls, self.tickets, self._lead, self._lock, self._join, self._tell, self._run_callbacks
+                urls, tls, self.tickets, self._lead, self._lock, self._join, self._tell, self._run_callbacks
             )
         except BaseException:
             lead.leave()
             raise
         self.urls = self._meeting.urls
         self.url = ", ".join(self.urls)
+        self._tlscert = None if tls is None else tls.tlscert
         _open.add(self)
         self._meeting.open()
 
@@ -345,6 +358,7 @@ class Dispatcher:
     def start_local(self, n: int, options: Mapping[str, Any], *, threads: int | None, output: bool) -> None:
         """Start `n` daemons on this machine, in parallel, without waiting for them."""
         url = for_this_machine(self.urls)
+        options = {**self.trust(url), **options}
         for _ in range(n):
             launch = str(next(self._launches))
             ticket = "" if is_private(url) else self.issue(launch).line()
@@ -353,6 +367,11 @@ class Dispatcher:
                 self._processes[launch] = process
                 self._alone = False
                 process.watch(self._lead, self._process_ended)
+
+    def trust(self, url: str) -> dict[str, str]:
+        """The option by which a daemon checks the certificate that it is shown at `url`, if it is shown one."""
+        shows = self._tlscert is not None and parse(url).scheme in TLS_SCHEMES
+        return {"tlscert": self._tlscert} if shows and self._tlscert is not None else {}
 
     def issue(self, launch: str = "") -> Ticket:
         """A ticket for one more daemon."""
@@ -499,7 +518,16 @@ class Dispatcher:
         self.peers[peer.number] = peer
         peer.data._readable = lambda: self._data_came(peer)
         peer.control._readable = lambda: self._control_came(peer)
-        setup = {"path": sys.path, "number": peer.number, "private": bool(self._own_url), **self._setup}
+        if self._beat is not None and not arrival.is_private:
+            peer.heartbeat = Heartbeat()
+            self._go_on_beating()
+        setup = {
+            "path": sys.path,
+            "number": peer.number,
+            "private": bool(self._own_url),
+            "heartbeat": None if peer.heartbeat is None else self._beat,
+            **self._setup,
+        }
         peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
         self._alone, self._hopeless = False, bool(self._own_url)
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
@@ -564,6 +592,25 @@ class Dispatcher:
                         asked.happen()
             except FrameError as error:
                 self._cut(peer, error)
+        self._run_callbacks()
+
+    def _go_on_beating(self) -> None:
+        if not self._beating and self._beat is not None:
+            self._beating = True
+            self._lead.call_at(time.monotonic() + self._beat, self._ask_who_is_there)
+
+    def _ask_who_is_there(self) -> None:
+        with self._lock:
+            self._beating = False
+            for peer in self._online() if not self._closed else ():
+                if peer.heartbeat is None or self._beat is None:
+                    continue
+                if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
+                    self._gone(peer, SILENT.format(BEATS * self._beat))
+                    continue
+                peer.data.heard = peer.control.heard = False
+                peer.control.write([encode(Kind.PING)])
+                self._go_on_beating()
         self._run_callbacks()
 
     # Daemons go

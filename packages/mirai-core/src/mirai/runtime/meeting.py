@@ -14,6 +14,7 @@ from mirai.protocol.wire import FrameError, encode
 from mirai.runtime.channel import Channel
 from mirai.runtime.joining import is_private
 from mirai.transport.schemes import listen
+from mirai.transport.urls import TLS_SCHEMES, parse
 
 if TYPE_CHECKING:
     import socket
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mirai.protocol.tickets import Ticket, Tickets
     from mirai.runtime.lead import Lead, Timer
     from mirai.transport.base import Listener
+    from mirai.transport.tls import Identity
 
 HANDSHAKE = 10.0  # seconds that a peer has to say what it is
 
@@ -35,6 +37,7 @@ class Arrival(NamedTuple):
     ticket: Ticket | None
     data: Channel
     control: Channel
+    is_private: bool
 
 
 class _Stranger:
@@ -52,6 +55,7 @@ class Meeting:
     def __init__(
         self,
         urls: Sequence[str],
+        tls: Identity | None,
         tickets: Tickets,
         lead: Lead,
         lock: AbstractContextManager[object],
@@ -63,6 +67,7 @@ class Meeting:
 
         Args:
             urls: where.
+            tls: certificate and key, where one of them is for TLS.
             tickets: by which one is let in.
             lead: drives the sockets.
             lock: held while this object is changed.
@@ -83,7 +88,7 @@ class Meeting:
         self._listeners: list[Listener] = []
         try:
             for url in urls:
-                self._listeners.append(listen(url))
+                self._listeners.append(listen(url, tls if parse(url).scheme in TLS_SCHEMES else None))
         except BaseException:
             for listener in self._listeners:
                 listener.close()
@@ -181,7 +186,9 @@ class Meeting:
                 del self._strangers[arrived.channel]
                 arrived.timer.cancel()
                 arrived.channel.decoder.limit = 1 << 62
-            self._join(Arrival(hello, ticket, roles["data"].channel, roles["control"].channel))
+            self._join(
+                Arrival(hello, ticket, roles["data"].channel, roles["control"].channel, stranger.examiner.is_private)
+            )
 
     def _drop(self, stranger: _Stranger) -> None:
         with self._lock:

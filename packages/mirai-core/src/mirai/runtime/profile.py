@@ -74,8 +74,9 @@ class Profile:
         from mirai.hookspecs import LaunchCommand
 
         assert not isinstance(self.service, Sync)
-        given = {name: value for name, value in {**self.options, **options}.items() if value is not None}
-        argv = daemon_command(sys.executable or "python3", for_others(self.service.urls), given)
+        url = for_others(self.service.urls)
+        given = {**self.service.trust(url), **self.options, **options}
+        argv = daemon_command(sys.executable or "python3", url, {k: v for k, v in given.items() if v is not None})
         return ticket, LaunchCommand(tuple(argv), {TICKET: ticket.line()})
 
     def launch(self, remote: Launcher, n: int, options: Mapping[str, Any]) -> list[LaunchCommand]:
