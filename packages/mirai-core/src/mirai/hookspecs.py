@@ -116,17 +116,25 @@ class Launcher(Protocol):
 
 
 class Serializer(Protocol):
-    """How objects of one class travel that pickle cannot take, or not cheaply. A module will do."""
+    """How objects of one class, or of several, travel that pickle cannot take, or not cheaply. A module will do.
+
+    Objects of classes that derive from them go the same way. Where it has an attribute `vec` that is True, `dump` is
+    given a list of all objects of a message and returns a list, and so does `load`.
+    """
 
     @property
-    def cls(self) -> str:
+    def cls(self) -> str | Sequence[str]:
         """The class, as its users import it (`polars.DataFrame`). Its library is imported once it is met."""
         ...
 
-    def dump(self, value: Any, /) -> bytes | memoryview:
-        """The object as bytes. A `memoryview` saves a copy."""
+    def dump(self, value: Any, /) -> Any:
+        """The object as `bytes`, or as a `memoryview`, which saves a copy.
+
+        Or as a tuple: what is in it travels as everything does. So its objects may have serializers, those that occur
+        twice are sent once, and a `pickle.PickleBuffer` saves a copy. Or `NotImplemented`: then pickle goes on.
+        """
         ...
 
-    def load(self, data: bytes | memoryview, /) -> Any:
-        """The object again. It may keep views into `data`, which is read-only."""
+    def load(self, data: Any, /) -> Any:
+        """The object again, of what `dump` returned. It may keep views into buffers, which may be read-only."""
         ...

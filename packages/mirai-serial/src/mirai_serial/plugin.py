@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mirai.hookspecs import hookimpl
-from mirai_serial import arrow, polars
+from mirai_serial import arrow, numpy, polars, torch
 
 if TYPE_CHECKING:
     from mirai.hookspecs import Serializer
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_serializers() -> dict[str, Serializer]:
-    return {"arrow": arrow, "polars": polars}
+    return {"arrow": arrow, "numpy": numpy, "polars": polars, "torch": torch}

@@ -1,0 +1,168 @@
+"""Tensors, with what they share: of each storage only the part that tensors of the message are views of.
+
+Modules and optimizers are pickled as ever, and their tensors go this way. What is no plain tensor (sparse, quantized,
+of a class of its own) is taken apart by torch, down to plain tensors and storages.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+import warnings
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, UntypedStorage, dtype
+    from torch.storage import TypedStorage
+
+    Value: TypeAlias = Tensor | TypedStorage | UntypedStorage
+
+cls = ("torch.Tensor", "torch.UntypedStorage", "torch.TypedStorage")
+vec = True  # all of a message together, since they may share storages
+
+LARGE = 32 * 1024  # bytes; what is smaller stands in the pickle
+ALIGNMENT = 64  # bytes: where the part of a storage begins, as elements of any type may begin there
+
+
+def dump(values: Sequence[Value], /) -> list[Any]:
+    """For each a function, and what to give it; `NotImplemented` where torch knows better."""
+    import torch
+
+    memories: dict[int, _Memory] = {}
+
+    def memory_of(storage: UntypedStorage) -> _Memory:
+        return memories.setdefault(storage._cdata, _Memory(storage))
+
+    dumped: list[Any] = []
+    for value in values:
+        if isinstance(value, torch.UntypedStorage):
+            dumped.append((_storage, memory_of(value).all()))
+        elif isinstance(value, torch.TypedStorage):
+            dumped.append((_typed_storage, memory_of(value._untyped_storage).all(), value.dtype))
+        elif _is_plain(value):
+            memory = memory_of(value.untyped_storage())
+            memory.include(value)
+            state = dict(vars(value))
+            is_parameter = isinstance(value, torch.nn.Parameter)
+            shape = value.storage_offset(), tuple(value.size()), value.stride()
+            dumped.append((_tensor, memory, value.dtype, *shape, value.requires_grad, is_parameter, state or None))
+        else:
+            dumped.append(NotImplemented)
+    return dumped
+
+
+def load(dumped: Sequence[Any], /) -> list[Value]:
+    """The reverse. It keeps views into memory that may be written; of other memory, copies."""
+    return [make(*parts) for make, *parts in dumped]
+
+
+class _Memory:
+    """The part of a storage that goes."""
+
+    def __init__(self, storage: UntypedStorage) -> None:
+        self._storage = storage
+        self._start, self._stop = storage.nbytes(), 0
+
+    def include(self, tensor: Tensor) -> None:
+        if tensor.numel():
+            last = sum((n - 1) * step for n, step in zip(tensor.size(), tensor.stride(), strict=True))
+            first = int(tensor.storage_offset()) * tensor.itemsize
+            self._start = min(self._start, first // ALIGNMENT * ALIGNMENT)
+            self._stop = max(self._stop, first + (last + 1) * tensor.itemsize)
+
+    def all(self) -> _Memory:
+        self._start, self._stop = 0, self._storage.nbytes()
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        device = str(self._storage.device)
+        start, stop = min(self._start, self._stop), self._stop
+        return _arrived, (device, start, _content(self._storage, start, stop))
+
+
+class _Arrived:
+    """That part, on the other side."""
+
+    def __init__(self, storage: UntypedStorage, start: int) -> None:
+        self.storage, self.start = storage, start
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.layout is torch.strided
+        and torch._C._has_storage(tensor)
+        and not (tensor.is_meta or tensor.is_quantized or tensor.is_nested or tensor.is_conj() or tensor.is_neg())
+        and not (tensor._is_zerotensor() or any(getattr(tensor, "names", ())))
+    )
+
+
+def _content(storage: UntypedStorage, start: int, stop: int) -> Any:
+    import torch
+
+    if storage.device.type != "cpu":
+        there = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)[start:stop]
+        storage, start, stop = there.cpu().untyped_storage(), 0, stop - start
+    if start == stop:
+        return b""
+    memory: Any = (ctypes.c_ubyte * (stop - start)).from_address(storage.data_ptr() + start)
+    memory.storage = storage  # which it must not outlive
+    return pickle.PickleBuffer(memory) if len(memory) >= LARGE else bytes(memory)
+
+
+def _arrived(device: str, start: int, content: Any) -> _Arrived:
+    import torch
+
+    view = memoryview(content)
+    tensor = torch.empty(0, dtype=torch.uint8)
+    if len(view):
+        # No tensor is read-only.
+        tensor = torch.frombuffer(bytearray(view) if view.readonly else view, dtype=torch.uint8)
+    if device != "cpu":
+        try:
+            tensor = tensor.to(device)
+        except (AssertionError, NotImplementedError, RuntimeError) as error:
+            why = str(error).partition("\n")[0]
+            warnings.warn(f"a tensor from {device} is on the CPU here: {why}", RuntimeWarning, stacklevel=2)
+    return _Arrived(tensor.untyped_storage(), start)
+
+
+def _storage(arrived: _Arrived) -> UntypedStorage:
+    return arrived.storage
+
+
+def _typed_storage(arrived: _Arrived, dtype: dtype) -> TypedStorage:
+    from torch.storage import TypedStorage
+
+    make: Any = TypedStorage
+    made: TypedStorage = make(wrap_storage=arrived.storage, dtype=dtype, _internal=True)
+    return made
+
+
+def _tensor(
+    arrived: _Arrived,
+    dtype: dtype,
+    offset: int,
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    requires_grad: bool,
+    is_parameter: bool,
+    state: dict[str, Any] | None,
+) -> Tensor:
+    import torch
+
+    storage = arrived.storage
+    tensor = torch.empty(0, dtype=dtype, device=storage.device)
+    at = offset - arrived.start // dtype.itemsize if len(storage) else 0
+    tensor.set_(storage, at, size, stride)
+    if is_parameter:
+        tensor = torch.nn.Parameter(tensor, requires_grad)
+    elif requires_grad:
+        tensor.requires_grad_()
+    if state:
+        vars(tensor).update(state)
+    return tensor
