@@ -24,6 +24,7 @@ def test_numbers_keep_their_meaning():
         "CHALLENGE": 14,
         "PROOF": 15,
         "PING": 16,
+        "ASK": 17,
     }
     assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
     assert EVERYWHERE == 1

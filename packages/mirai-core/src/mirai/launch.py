@@ -1,4 +1,4 @@
-"""`python -m mirai.launch run|check|show|daemon|plugins|demo`: read arguments, call the public API, print."""
+"""`python -m mirai.launch run|check|show|daemons|…`: read arguments, call the public API, print."""
 
 from __future__ import annotations
 
@@ -36,6 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _show(arguments)
         if arguments.command == "check":
             return _check(arguments)
+        if arguments.command == "daemons":
+            return _daemons(arguments)
+        if arguments.command == "top":
+            from mirai.top import top
+
+            return top(arguments.profile, interval=arguments.interval, once=arguments.once)
         if arguments.command == "plugins":
             return _plugins()
         from mirai.demo import demo
@@ -133,6 +139,21 @@ def _check(arguments: Namespace) -> int:
     return 0 if all(step.ok for step in steps) else 1
 
 
+def _daemons(arguments: Namespace) -> int:
+    from mirai.more_daemons import launch_more
+
+    try:
+        found = _read(arguments.config, arguments.profile)
+        names = [arguments.profile] if arguments.profile else list(found.profiles)
+        if len(names) > 1:
+            raise ValueError(f"which profile? choose one with -p from {', '.join(names)}")
+        print(launch_more(names[0], found.profiles[names[0]], arguments.n))
+    except (LookupError, OSError, RuntimeError, ValueError) as error:
+        print("mirai daemons:", error.args[0] if isinstance(error, LookupError) else error, file=sys.stderr)
+        return NOT_BEGUN
+    return 0
+
+
 def _plugins() -> int:
     import warnings
 
@@ -194,6 +215,27 @@ def _parser() -> ArgumentParser:
     show.add_argument("-p", "--profile", metavar="NAME", help="this one only")
     show.add_argument("--explain", action="store_true", help="say where each value came from")
     show.add_argument("--schema", action="store_true", help="print the JSON Schema of such files, for editors, instead")
+
+    more = commands.add_parser(
+        "daemons",
+        help="launch daemons for a program that runs",
+        description="Have a program of yours that runs on this machine, and has set the profile, launch more daemons, "
+        "as the profile says. The program watches them, and lets them go at its end.",
+    )
+    _add_files(more)
+    more.add_argument("-p", "--profile", metavar="NAME", help="the profile; needed where the file has several")
+    more.add_argument("-n", type=_count, metavar="N", help="how many; as many as the profile says unless given")
+
+    top = commands.add_parser(
+        "top",
+        help="watch the programs that run on this machine",
+        description="Show what goes on in each profile of each of your programs on this machine, until Ctrl-C.",
+    )
+    top.add_argument("-p", "--profile", metavar="NAME", help="this one only")
+    top.add_argument(
+        "--interval", type=float, default=1.0, metavar="S", help="seconds between two looks; 1 unless given"
+    )
+    top.add_argument("--once", action="store_true", help="look once")
 
     daemon = commands.add_parser(
         "daemon",

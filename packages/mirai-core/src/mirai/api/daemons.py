@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.launching import check_launcher
 from mirai.api.serial import chosen
+from mirai.api.visiting import answer
 from mirai.protocol.direct import RoundRobin
 from mirai.protocol.heartbeat import BEAT
 from mirai.protocol.scheduler import Scheduler
@@ -192,6 +194,7 @@ def daemons(
     except BaseException:
         profile.close()
         raise
+    service.visits.answer = partial(answer, profile)
     profiles.put(profile)
     return Daemons(name, count)
 

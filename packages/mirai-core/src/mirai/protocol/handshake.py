@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 PROTOCOL = 2
 LARGEST_HELLO = 4096  # bytes
 NONCE_SIZE = 16  # bytes
+VISITOR = "visitor"  # the role of who comes to look, and is no daemon
 PYTHON = ".".join(map(str, sys.version_info[:3]))
 NEEDS_TICKET = (
     "a daemon needs a ticket here: start it by a command that launch_remote() gives in the host, "
@@ -42,7 +43,7 @@ class Hello:
     """What a daemon says first, on each of its two connections.
 
     Attributes:
-        role: `"data"` or `"control"`.
+        role: `"data"` or `"control"`; or `"visitor"`.
         instance: random, the process's own.
         attempt: random; pairs the two connections.
         pid, host: of the daemon.
@@ -116,7 +117,7 @@ class Hello:
         except (ValueError, KeyError) as error:
             raise FrameError(f"not a hello: {bytes(body[:80])!r}") from error
         hello = cls(**known)
-        if hello.role not in ("data", "control"):
+        if hello.role not in ("data", "control", VISITOR):
             raise FrameError(f"a hello of role {hello.role!r}")
         return hello
 
@@ -185,6 +186,8 @@ class Examiner:
         self.hello = hello = Hello.decode(said)
         if reason := refusal(hello, self._cloudpickle):
             raise Refusal(reason)
+        if hello.role == VISITOR and not self.is_private:
+            raise Refusal("visitors come by the host's private address")
         if not hello.ticket:
             if not self.is_private:
                 raise Refusal(NEEDS_TICKET)

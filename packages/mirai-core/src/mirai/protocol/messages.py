@@ -28,6 +28,7 @@ class Kind(IntEnum):
     CHALLENGE = 14  # host to daemon, on either connection. body: text, see `handshake`
     PROOF = 15  # daemon to host, the answer. body: text
     PING = 16  # host to daemon, control, and the answer: still there?
+    ASK = 17  # visitor to host, and the answer. body: JSON, see `runtime.visits`
 
 
 class Status(IntEnum):

@@ -30,7 +30,8 @@ from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
-from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local
+from mirai.runtime.visits import Visits
+from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local, visitors_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -186,6 +187,9 @@ class Dispatcher:
         self._calling = threading.local()
         self._closed = False
         self._own_url = local_url() if url is None else ""
+        # Where everybody may dial, visitors have an address of their own, which goes with this process.
+        private = [visitors_url()] if url is not None and sys.platform == "linux" else []
+        self.visits = Visits(self._lock)
         urls = [self._own_url] if url is None else [url] if isinstance(url, str) else list(url)
         for each in urls:
             make_local(each)
@@ -193,7 +197,16 @@ class Dispatcher:
         self.tickets = Tickets()
         try:
             self._meeting = Meeting(
-                urls, tls, self.tickets, self._lead, self._lock, self._join, self._tell, self._run_callbacks
+                urls,
+                private,
+                tls,
+                self.tickets,
+                self._lead,
+                self._lock,
+                self._join,
+                self.visits.welcome,
+                self._tell,
+                self._run_callbacks,
             )
         except BaseException:
             lead.leave()
@@ -451,6 +464,7 @@ class Dispatcher:
                     for peer in self._online():
                         peer.control.write([encode(Kind.EXIT)])
                 self._meeting.close()
+                self.visits.close()
                 for url in self.urls:
                     remove_local(url)
                 for channel in self._channels():
@@ -481,6 +495,7 @@ class Dispatcher:
         for channel in self._channels():
             channel.abandon()
         self._meeting.abandon()
+        self.visits.abandon()
         for process in self._processes.values():
             process.abandon()
 

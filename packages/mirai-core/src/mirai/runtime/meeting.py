@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from mirai.protocol.handshake import LARGEST_HELLO, NONCE_SIZE, Examiner, Refusal
+from mirai.protocol.handshake import LARGEST_HELLO, NONCE_SIZE, VISITOR, Examiner, Refusal
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import FrameError, encode
 from mirai.runtime.channel import Channel
@@ -55,11 +55,13 @@ class Meeting:
     def __init__(
         self,
         urls: Sequence[str],
+        private: Sequence[str],
         tls: Identity | None,
         tickets: Tickets,
         lead: Lead,
         lock: AbstractContextManager[object],
         join: Callable[[Arrival], None],
+        welcome: Callable[[Channel], None],
         tell: Callable[[int, str], None],
         run_callbacks: Callable[[], None],
     ) -> None:
@@ -67,11 +69,13 @@ class Meeting:
 
         Args:
             urls: where.
+            private: and where else, for visitors; nobody but this user can dial there.
             tls: certificate and key, where one of them is for TLS.
             tickets: by which one is let in.
             lead: drives the sockets.
             lock: held while this object is changed.
             join: takes in a daemon; called under the lock.
+            welcome: takes in a visitor; called under the lock.
             tell: logs a line at a level, in the end; called under the lock.
             run_callbacks: called after each event, without the lock.
 
@@ -80,20 +84,21 @@ class Meeting:
         """
         self.refused = 0  # who was not let in
         self._tickets, self._lead, self._lock = tickets, lead, lock
-        self._join, self._tell, self._run_callbacks = join, tell, run_callbacks
+        self._join, self._welcome, self._tell, self._run_callbacks = join, welcome, tell, run_callbacks
         self._strangers: dict[Channel, _Stranger] = {}
         self._arrivals: dict[tuple[str, ...], dict[str, _Stranger]] = {}  # those that are through, one of two
         self._told: deque[tuple[str, str]] = deque(maxlen=100)  # who was refused, so that it is said once
         self._closed = False
         self._listeners: list[Listener] = []
         try:
-            for url in urls:
+            for url in (*urls, *private):
                 self._listeners.append(listen(url, tls if parse(url).scheme in TLS_SCHEMES else None))
         except BaseException:
             for listener in self._listeners:
                 listener.close()
             raise
-        self.urls = tuple(listener.url for listener in self._listeners)
+        self.urls = tuple(listener.url for listener in self._listeners[: len(urls)])
+        self._private = frozenset(private)
 
     def open(self) -> None:
         """Let them come."""
@@ -129,7 +134,7 @@ class Meeting:
 
     def _meet(self, sock: socket.socket, url: str) -> None:
         nonce = os.urandom(2 * NONCE_SIZE)
-        private = is_private(url)
+        private = is_private(url) or url in self._private
         examiner = Examiner(
             self._tickets, nonce, is_private=private, cloudpickle="" if private else _cloudpickle_version()
         )
@@ -174,6 +179,11 @@ class Meeting:
     def _let_through(self, stranger: _Stranger) -> None:
         hello, ticket = stranger.examiner.hello, stranger.examiner.ticket
         assert hello is not None
+        if hello.role == VISITOR:
+            del self._strangers[stranger.channel]
+            stranger.timer.cancel()
+            self._welcome(stranger.channel)
+            return
         if ticket is not None and (objection := ticket.objection(hello)):
             raise Refusal(objection)
         roles = self._arrivals.setdefault((hello.ticket, hello.instance, hello.attempt), {})

@@ -13,7 +13,8 @@ TLS_SCHEMES = ("tls+tcp", "wss")
 # `sun_path` holds 108 bytes on Linux, 104 on macOS and the BSDs, with the NUL at the end: unix(7).
 LONGEST_PATH = 107 if sys.platform == "linux" else 103
 
-_DIRECTORY = "mirai-"
+VISITORS = "mirai-visitors-"  # how such a name begins; the user's number follows
+DIRECTORY = "mirai-"  # how the name of a directory that is made here begins
 
 _PATH_MARKS = "/ - . _ ~ : @ ! $ & ' ( ) * + , ; ="  # RFC 3986, 3.3; nothing is quoted
 _PATH = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") | set(_PATH_MARKS.replace(" ", ""))
@@ -72,7 +73,7 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
     import tempfile
 
     for parent in (None, "/tmp"):
-        directory = tempfile.mkdtemp(prefix=_DIRECTORY, dir=parent)
+        directory = tempfile.mkdtemp(prefix=DIRECTORY, dir=parent)
         path = os.path.join(directory, "host")
         if len(os.fsencode(path)) <= LONGEST_PATH:
             break
@@ -80,11 +81,16 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
     return str(Address("ipc", path))
 
 
+def visitors_url() -> str:
+    """A name of this process's own for visitors of this user; the listener sees to it that they are (unix(7))."""
+    return str(Address("abstract", f"{VISITORS}{os.getuid()}-{os.getpid()}-{os.urandom(4).hex()}"))
+
+
 def make_local(url: str) -> None:
     """Make the directory of a `local_url()` again that was removed; what is there is let be."""
     address = parse(url)
     directory = os.path.dirname(address.place)
-    if address.scheme == "ipc" and os.path.basename(directory).startswith(_DIRECTORY):
+    if address.scheme == "ipc" and os.path.basename(directory).startswith(DIRECTORY):
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
 
@@ -93,7 +99,7 @@ def remove_local(url: str) -> None:
     """Remove the directory that `local_url()` made; what is gone, or came from elsewhere, is let be."""
     address = parse(url)
     directory = os.path.dirname(address.place)
-    if address.scheme == "ipc" and os.path.basename(directory).startswith(_DIRECTORY):
+    if address.scheme == "ipc" and os.path.basename(directory).startswith(DIRECTORY):
         with contextlib.suppress(OSError):
             os.unlink(address.place)
         with contextlib.suppress(OSError):
