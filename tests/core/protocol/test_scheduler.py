@@ -523,6 +523,33 @@ def test_cancelled_copies_let_others_pass():
     assert later.daemon == 1
 
 
+def test_a_daemon_that_joins_later_is_not_set_up_by_what_was_cancelled():
+    """Nobody wants it any more, and it may well be what kept the other daemons busy for ever."""
+    world = World(Scheduler())
+    world.join(2)
+    world.everywhere(2)
+    copies = world.everywhere(2)
+    for copy in copies:
+        world.cancel(copy)
+    (late,) = world.join()
+    world.go_on()
+
+    assert late.setups == [b"setup 000"]
+
+
+def test_a_daemon_that_joins_later_is_set_up_where_one_copy_is_wanted():
+    """Who cancels one of several has not taken back the whole."""
+    world = World(Scheduler())
+    first, second = world.join(2)
+    copies = world.everywhere(2)
+    world.evaluate(first)
+    world.cancel(copies[1])
+    (late,) = world.join()
+    world.go_on()
+
+    assert late.setups == [b"setup 000"]
+
+
 def test_copies_do_not_wait_for_cancelled_tasks():
     """These are still in the queue, also where they came back to it."""
     world = World(Scheduler())

@@ -107,6 +107,7 @@ class Barrier:
     copies: list[Task]
     minimum: int
     given: bool = False  # to whoever was there
+    withdrawn: int | None = None  # by a cancel that left no copy: the number of the daemon that had joined last
 
     def is_over(self) -> bool:
         return all(task.state == OVER for task in self.copies)
@@ -148,6 +149,9 @@ class World:
     def cancel(self, task: Task) -> None:
         state, told = task.state, [Cancel(task.daemon, task.seq)]
         actions = self.scheduler.task_cancelled(task, self.now)
+        for barrier in self.barriers:
+            if task in barrier.copies and all(t.cancelled or self.records[t].ends == ["lost"] for t in barrier.copies):
+                barrier.withdrawn = self._joined
         if state == HELD:
             assert list(actions) == told, "its daemon is told, and nobody else"
         else:
@@ -281,6 +285,8 @@ class World:
         if task.everywhere:
             assert task.body not in daemon.setups, "once on each daemon"
             must_have = [b for b in self.barriers if b.given and b.body < bytes(task.body)]
+            barrier = next(barrier for barrier in self.barriers if barrier.body == task.body)
+            assert barrier.withdrawn is None or daemon.number <= barrier.withdrawn, "nobody wants it any more"
         else:
             record = self.records[task]
             arrived_before = [b for b in self.barriers if b.order < record.order]
@@ -288,7 +294,8 @@ class World:
             must_have = [b for b in arrived_before if b.given]
             assert all(earlier.crashed for earlier in record.evaluations), "never twice, unless its daemon was lost"
             assert len(record.evaluations) <= record.retries
-        assert {b.body for b in must_have} <= set(daemon.setups), "it was set up before its first task"
+        wanted = {b.body for b in must_have if b.withdrawn is None or daemon.number <= b.withdrawn}
+        assert wanted <= set(daemon.setups), "it was set up before its first task"
 
     def check(self) -> None:
         """What must hold between two events."""

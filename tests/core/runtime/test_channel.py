@@ -39,7 +39,7 @@ def ends():
     lead = Lead()
     near, far = socket.socketpair()
     far.settimeout(5)
-    channel = Channel(near, lead, lambda: None)
+    channel = Channel(near, lead, lambda: None, lambda order: order())
     yield channel, lead, far
     channel.close()
     far.close()

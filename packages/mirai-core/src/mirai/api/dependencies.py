@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Any
 
 from mirai.api.future import Mirai
@@ -60,20 +59,17 @@ def submit_after(
     service = future._service
     if service.immediate:
         call_mirai(list(awaited.values()))
-    missing = len(awaited)
-    lock = threading.Lock()
+    missing = iter(range(len(awaited) - 1, -1, -1))
 
     def one_is_here(done: Any) -> None:
-        nonlocal missing
         if done.failed():
             _waiting.discard(future)
             service.deferred.discard(job)
+            done._resolve()  # code of the user's, not to be run under a lock
             service.resolve(future, lambda: future.settle_as(done))
             return
-        with lock:
-            missing -= 1
-            if missing:
-                return
+        if next(missing):
+            return
         _waiting.discard(future)
         service.deferred.discard(job)
         error: ErrorValue
@@ -92,10 +88,11 @@ def submit_after(
                 error = ConnectionReset("Connection reset: its profile was reset before its arguments were there")
         service.resolve(future, lambda: future.fail(error))
 
-    _waiting.add(future)
-    service.deferred.add(job)
-    for m in awaited.values():
-        m.add_done_callback(one_is_here)
+    with service.uninterrupted:
+        _waiting.add(future)
+        service.deferred.add(job)
+        for m in awaited.values():
+            m.add_done_callback(one_is_here)
     return future
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from concurrent.futures import Future
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ids = itertools.count(1)
-_making = threading.Lock()
 
 
 class Unresolved:
@@ -65,8 +63,12 @@ class Mirai(Future[T], Generic[T]):
 
     # Most live without ever being waited for through a condition variable, which takes longer to make
     # than all the rest: it is made when somebody asks for it. Hence no `super().__init__()`.
+    #
+    # There is no lock, as code that runs in the middle of what is below (a finalizer, a signal handler) could not
+    # wait for it. Where something is looked at and then set, there is no call between, so nothing else can happen.
     _state: str = PENDING
-    _task: Task | None  # until it is resolved
+    _final: str = PENDING  # what it is to be when those who wait through the condition variable are told
+    _task: Task | None  # until it is decided what becomes of it
     _watched = False  # somebody, or a timer, is to be told
     _cond: threading.Condition | None = None
     _wakers: list[Waker] | None = None
@@ -222,21 +224,20 @@ class Mirai(Future[T], Generic[T]):
     def _condition(self) -> threading.Condition:  # type: ignore[override]
         """What `concurrent.futures.wait` and `as_completed` wait on."""
         if self._cond is None:
-            with _making:
-                if self._cond is None:
-                    self._waiters: list[Any] = []
-                    self._done_callbacks: list[Callable[[Future[T]], object]] = []
-                    self._cond = threading.Condition()
-                    self._watched = True
+            waiters: list[Any] = []
+            callbacks: list[Callable[[Future[T]], object]] = []
+            cond = threading.Condition()
+            if self._cond is None:
+                self._waiters, self._done_callbacks = waiters, callbacks
+                self._cond, self._watched = cond, True
         return self._cond
 
     def wake_when_done(self, waker: Waker) -> None:
         """Release `waker` when resolved, or at once if it is: for `Lead.wait`."""
-        with _making:
-            if self._wakers is None:
-                self._wakers = []
-            self._wakers.append(waker)
-            self._watched = True
+        wakers: list[Waker] = []
+        if self._wakers is None:
+            self._wakers, self._watched = wakers, True
+        self._wakers.append(waker)
         if self.done():
             self._wake()
 
@@ -246,37 +247,68 @@ class Mirai(Future[T], Generic[T]):
 
     # Resolving: the dispatcher calls these, under its lock
 
-    def settle(self, status: int, count: int, body: Buffer) -> bool:
-        """The daemon's answer; whether `run_callbacks` is to be called."""
-        if self._state is not PENDING:
+    def settle(self, status: int, count: int, body: Buffer) -> bool | None:
+        """The daemon's answer; see `Awaiting`."""
+        reply = (status, count, body)
+        if self._task is None:
+            return None
+        self._task, self._reply = None, reply
+        if not self._watched:
+            self._state = FINISHED
             return False
-        self._reply = (status, count, body)
-        self._state = FINISHED
-        self._task = None
-        return self._tell() if self._watched else False
+        return self._decided(FINISHED)
 
-    def fail(self, error: ErrorValue) -> bool:
-        """There will be no answer; whether `run_callbacks` is to be called."""
-        if self._state is not PENDING:
-            return False
-        self._reply = error
-        self._state = CANCELLED_AND_NOTIFIED if isinstance(error, Canceled) else FINISHED
-        self._task = None
-        return self._tell() if self._watched else False
+    def fail(self, error: ErrorValue) -> bool | None:
+        """There will be no answer; see `Awaiting`."""
+        state = CANCELLED_AND_NOTIFIED if isinstance(error, Canceled) else FINISHED
+        if self._task is None:
+            return None
+        self._task, self._reply = None, error
+        return self._decided(state)
+
+    def settle_as(self, other: Mirai[Any]) -> bool | None:
+        """Take the error that `other` failed with; see `Awaiting`."""
+        resolved, state = other._resolve(), other._state
+        if self._task is None:
+            return None
+        self._task, self._resolved = None, resolved
+        return self._decided(state)
 
     def orphan(self, error: ErrorValue) -> None:
         """As `fail`, in a forked child: threads that held these locks are gone, as is who waited."""
         self._cond = self._wakers = None
-        self.fail(error)
+        if self.fail(error) is None and not self.done():
+            self._decided(self._final)
 
-    def settle_as(self, other: Mirai[Any]) -> bool:
-        """Take the error that `other` failed with; whether `run_callbacks` is to be called."""
-        if self._state is not PENDING:
+    def _decided(self, state: str) -> bool:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._cond is None:
+            # The state is set, and only now is looked for who waits; who waits does it the other way round.
+            self._state = state
+            self._wake()
             return False
-        self._resolved = other._resolve()
-        self._state = other._state
-        self._task = None
-        return self._tell() if self._watched else False
+        # Not before those who wait through the condition variable are told, both under it: they count on that.
+        self._final = state
+        return True
+
+    def conclude(self) -> bool:
+        """Tell all who wait; whether `run_callbacks` is to be called. Without the dispatcher's lock."""
+        assert self._cond is not None
+        with self._cond:
+            if self.done():
+                return False  # another thread has
+            self._state = self._final
+            for waiter in self._waiters:
+                if self._state is CANCELLED_AND_NOTIFIED:
+                    waiter.add_cancelled(self)
+                elif self.failed():
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            self._cond.notify_all()
+        self._wake()
+        return bool(self._done_callbacks)
 
     def failed(self) -> bool:
         """Whether what is here is an error; a value is not deserialized for that."""
@@ -301,25 +333,6 @@ class Mirai(Future[T], Generic[T]):
         for callback in self._done_callbacks:
             self._call(callback)
 
-    def _tell(self) -> bool:
-        # The state is set, and only now is looked for who waits; who waits does it the other way round.
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._wakers is not None:
-            self._wake()
-        if self._cond is None:
-            return False
-        with self._cond:
-            for waiter in self._waiters:
-                if self._state is CANCELLED_AND_NOTIFIED:
-                    waiter.add_cancelled(self)
-                elif self.failed():
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            self._cond.notify_all()
-        return bool(self._done_callbacks)
-
     def _wake(self) -> None:
         while self._wakers:
             try:
@@ -334,19 +347,15 @@ class Mirai(Future[T], Generic[T]):
         reply = self._reply
         if self._resolved is None:
             outcome = (reply, reply) if isinstance(reply, ErrorValue) else _outcome(*reply)
-            with _making:
-                if self._resolved is None:
-                    self._resolved = outcome
-                    self._reply = _GONE  # it may be large
+            if self._resolved is None:
+                self._resolved = outcome
+                self._reply = _GONE  # it may be large
         return self._resolved
 
     def _state_name(self) -> str:
         if not self.done():
             return "running" if self.running() else "pending"
         return "cancelled" if self.cancelled() else "resolved"
-
-
-os.register_at_fork(after_in_child=_making._at_fork_reinit)  # type: ignore[attr-defined]  # as the library does
 
 
 def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException | None]:
@@ -360,8 +369,8 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
     try:
         value = serialize.loads(count, body)
     except BaseException as broken:
-        if isinstance(broken, KeyboardInterrupt):
-            raise  # by who waits here
+        if not _fails_again(broken, count, body):
+            raise
         error = MiraiError(
             f"the result cannot be loaded here: {type(broken).__name__}: {broken}; "
             "what it is made of must be importable on the host too",
@@ -382,8 +391,22 @@ def _original(pickled: serialize.Serialized | None) -> BaseException | None:
     """The exception itself; None where it cannot be made here, as its class is only on the daemon."""
     if pickled is None:
         return None
+    count, body = pickled[0], serialize.joined(pickled[1])
     try:
-        error: BaseException = serialize.loads(pickled[0], serialize.joined(pickled[1]))
+        error: BaseException = serialize.loads(count, body)
         return error
-    except Exception:
+    except BaseException as broken:
+        if not _fails_again(broken, count, body) or not isinstance(broken, Exception):
+            raise
         return None
+
+
+def _fails_again(error: BaseException, count: int, body: Buffer) -> bool:
+    """Whether it is what is deserialized that fails; else a signal handler raised, for who waits here."""
+    if isinstance(error, KeyboardInterrupt):
+        return False
+    try:
+        serialize.loads(count, body)
+    except BaseException:
+        return True
+    return False

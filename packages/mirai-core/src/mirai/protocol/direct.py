@@ -21,8 +21,7 @@ class RoundRobin(Scheduler):
 
     def task_arrived(self, task: Task, now: float) -> Sequence[Action]:
         """Give the task to the next daemon; with none here, it waits for the first."""
-        self._queued(task)
-        self._arriving.append(task)
+        self.task_queued(task)
         return self._assign(now)
 
     def ticked(self, now: float) -> Sequence[Action]:

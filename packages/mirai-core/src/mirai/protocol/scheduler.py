@@ -47,6 +47,7 @@ class Task:
     """One call on its way. `future` is the caller's, and opaque here; None where nobody waits."""
 
     __slots__ = (
+        "barrier",
         "blob",
         "body",
         "cancelled",
@@ -68,6 +69,7 @@ class Task:
         self.blob = blob
         self.retries = retries
         self.everywhere = False
+        self.barrier: _Barrier | None = None  # of which this is a copy
         self.cancelled = False
         self.future: Any = None
         self.state = NEW
@@ -127,7 +129,7 @@ class Scheduler:
         self._queue = _Queue()  # what stands before the first barrier
         self._barriers: deque[_Barrier] = deque()
         self._arriving = self._queue  # what stands behind the last barrier
-        self._setups: list[tuple[int, Body, Blob | None]] = []  # of every barrier: for daemons that join later
+        self._setups: list[_Barrier] = []  # those that were given, and are wanted: for daemons that join later
         self._arrived = 0
         self._completed = 0
         self._crowded: dict[int, _Daemon] = {}  # those that hold what they have not begun and could give back
@@ -137,24 +139,30 @@ class Scheduler:
     # Events
 
     def task_arrived(self, task: Task, now: float) -> Sequence[Action]:
-        """Queue a task, or give it to an idle daemon."""
-        task.state = WAITING  # as `_queued` does
+        """Queue a task, or give it to an idle daemon. One that was cancelled already never arrives."""
+        self.task_queued(task)
+        return self._assign(now) if self._idle else ()
+
+    def task_queued(self, task: Task) -> None:
+        """The same where no daemon is idle. Whole or not at all, whatever interrupts it: only its end is a call."""
+        if task.cancelled:
+            return
+        task.state = WAITING
         task.number = self._arrived = self._arrived + 1
         self.queued_bytes = queued = self.queued_bytes + task.size
         if queued > self.peak_bytes:
             self.peak_bytes = queued
         self._arriving.append(task)
-        return self._assign(now) if self._idle else ()
 
     def everywhere_arrived(self, tasks: list[Task], minimum: int, now: float) -> Sequence[Action]:
         """Have each daemon run one of `tasks`, copies of one call, once what arrived before has been given out.
 
         Waits for `minimum` daemons. What arrives later waits until every copy is finished.
         """
-        for task in tasks:
-            task.everywhere = True
-            self._queued(task)
         barrier = _Barrier(tasks.copy(), minimum)
+        for task in tasks:
+            task.everywhere, task.barrier = True, barrier
+            self._queued(task)
         self._barriers.append(barrier)
         self._arriving = barrier.behind
         return self._assign(now)
@@ -165,7 +173,7 @@ class Scheduler:
         self._idle[daemon] = joined
         actions: list[Action] = []
         if self._setups:
-            self._give(joined, [self._hidden(*setup) for setup in self._setups], actions)
+            self._give(joined, [self._hidden(barrier) for barrier in self._setups], actions)
         actions += self._assign(now)
         return actions
 
@@ -231,6 +239,8 @@ class Scheduler:
 
     def task_cancelled(self, task: Task, now: float) -> Sequence[Action]:
         """The caller does not want it any more. What was not given away never will be."""
+        if task.barrier is not None and not task.cancelled:
+            self._copy_unwanted(task.barrier)
         task.cancelled = True
         if task.state == HELD:
             return (Cancel(task.daemon, task.seq),)
@@ -270,7 +280,8 @@ class Scheduler:
             actions += self._relieve(now)
         return actions
 
-    # Questions
+    # Questions. They may be asked in the middle of an event, by code that the garbage collector runs: what that
+    # event moves is then still in one place, or in the other.
 
     def has_idle(self) -> bool:
         """Whether a task that arrives now could be given away at once."""
@@ -282,7 +293,10 @@ class Scheduler:
 
     def is_executing(self, task: Task) -> bool:
         """Whether the task is, as far as the host can know, in evaluation."""
-        return task.state == HELD and self._daemons[task.daemon].held[0] is task
+        if task.state != HELD:
+            return False
+        at = self._daemons.get(task.daemon)
+        return at is not None and bool(at.held) and at.held[0] is task
 
     def unfinished(self) -> list[Task]:
         """Every task without a result, in no order."""
@@ -298,9 +312,11 @@ class Scheduler:
         executing = sum(1 for at in self._daemons.values() if at.held)
         return Counts(self._arrived - self._completed - executing, executing, self._completed)
 
-    def daemon_counts(self, daemon: int) -> tuple[int, int, Task | None]:
-        """For a daemon that is here: tasks assigned, tasks completed, and the one in evaluation."""
-        at = self._daemons[daemon]
+    def daemon_counts(self, daemon: int) -> tuple[int, int, Task | None] | None:
+        """Tasks assigned, tasks completed, and the one in evaluation; None for a daemon that is not here."""
+        at = self._daemons.get(daemon)
+        if at is None:
+            return None
         return at.completed + len(at.held), at.completed, at.held[0] if at.held else None
 
     # Decisions
@@ -392,28 +408,33 @@ class Scheduler:
             if len(self._daemons) < barrier.minimum or self._crowded or self._recalls:
                 return False
             barrier.given = True
-            self._give_copies([task for task in barrier.copies if task.state == WAITING], actions)
+            self._give_copies(barrier, actions)
         if not barrier.is_over():
             return False
         self._barriers.popleft()
         self._queue = barrier.behind
         return True
 
-    def _give_copies(self, copies: list[Task], actions: list[Action]) -> None:
-        setup = copies[0].count, copies[0].body, copies[0].blob
-        self._setups.append(setup)
-        remaining = iter(copies)
+    def _give_copies(self, barrier: _Barrier, actions: list[Action]) -> None:
+        self._setups.append(barrier)
+        copies = iter([task for task in barrier.copies if task.state == WAITING])
         for at in self._daemons.values():
-            self._give(at, [next(remaining, None) or self._hidden(*setup)], actions)
+            self._give(at, [next(copies, None) or self._hidden(barrier)], actions)
         # Of daemons that have left since.
-        actions += [self._lost(task) for task in remaining]
+        actions += [self._lost(task) for task in copies]
 
-    def _hidden(self, count: int, body: Body, blob: Blob | None) -> Task:
+    def _hidden(self, barrier: _Barrier) -> Task:
         """A copy that nobody waits for."""
-        task = Task(count, body, 0, blob=blob)
-        task.everywhere = True
+        task = Task(barrier.count, barrier.body, 0, blob=barrier.blob)
+        task.everywhere, task.barrier = True, barrier
         self._queued(task)
         return task
+
+    def _copy_unwanted(self, barrier: _Barrier) -> None:
+        """The caller has cancelled a copy; the last one that has finished or may do so: the whole."""
+        barrier.wanted -= 1
+        if not barrier.wanted and barrier in self._setups:
+            self._setups.remove(barrier)
 
     def _queued(self, task: Task) -> None:
         task.state = WAITING
@@ -429,6 +450,8 @@ class Scheduler:
         return True
 
     def _lost(self, task: Task) -> Lost:
+        if task.barrier is not None and not task.cancelled:
+            task.barrier.wanted -= 1
         self.queued_bytes -= task.size
         self._over(task)
         return Lost(task)
@@ -498,13 +521,15 @@ class _Queue:
 class _Barrier:
     """An `everywhere`: its copies, and what waits behind it."""
 
-    __slots__ = ("behind", "copies", "given", "minimum")
+    __slots__ = ("behind", "blob", "body", "copies", "count", "given", "minimum", "wanted")
 
     def __init__(self, copies: list[Task], minimum: int) -> None:
+        self.count, self.body, self.blob = copies[0].count, copies[0].body, copies[0].blob
         self.copies = copies  # but for some that are over
         self.minimum = minimum
         self.behind = _Queue()
         self.given = False
+        self.wanted = len(copies)  # those that are neither cancelled nor lost
 
     def is_over(self) -> bool:
         """Whether every copy is finished, lost or cancelled."""

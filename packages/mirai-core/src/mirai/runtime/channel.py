@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -27,8 +26,17 @@ class Channel:
     A blocking write could wait for a daemon that itself waits until its result is read.
     """
 
-    def __init__(self, sock: socket.socket, lead: Lead, readable: Callable[[], None]) -> None:
-        """`readable` is called, by whichever thread leads, when there is something to `read`."""
+    def __init__(
+        self,
+        sock: socket.socket,
+        lead: Lead,
+        readable: Callable[[], None],
+        perform: Callable[[Callable[[], object]], object],
+    ) -> None:
+        """`readable` is called, by whichever thread leads, when there is something to `read`.
+
+        All methods but `abandon` are called in an order of `perform`, as is here what goes on with a write.
+        """
         sock.setblocking(False)
         self.decoder = Decoder()
         self.closed = False
@@ -37,9 +45,9 @@ class Channel:
         self._sock = sock
         self._pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has read and poll not seen
         self._secured: bool = self._pending is None  # before that, TLS writes only once it has read
-        self._writing = threading.Lock()  # who leads goes on with what others began
         self._lead = lead
         self._readable = readable
+        self._perform = perform
         self._unsent: deque[Buffer] = deque()
         self._fd = sock.fileno()
         lead.register(self._fd, self._ready)
@@ -77,29 +85,27 @@ class Channel:
         """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""
         if self.closed:
             return
-        with self._writing:
-            unsent = self._unsent
-            idle = not unsent
-            small: list[Buffer] = []
-            for part in parts:
-                if len(part) <= SMALL:
-                    small.append(part)
-                else:
-                    unsent += (b"".join(small), part)
-                    small = []
-            if small:
-                unsent.append(b"".join(small))
-            if idle and not self._flush() and self._secured:
-                self._lead.modify(self._fd, READ | WRITE)
+        unsent = self._unsent
+        idle = not unsent
+        small: list[Buffer] = []
+        for part in parts:
+            if len(part) <= SMALL:
+                small.append(part)
+            else:
+                unsent += (b"".join(small), part)
+                small = []
+        if small:
+            unsent.append(b"".join(small))
+        if idle and not self._flush() and self._secured:
+            self._lead.modify(self._fd, READ | WRITE)
 
     def close(self) -> None:
         """Forget the socket, and what was not written to it."""
-        with self._writing:
-            if not self.closed:
-                self.closed = True
-                self._unsent.clear()
-                self._lead.unregister(self._fd)
-                self._sock.close()
+        if not self.closed:
+            self.closed = True
+            self._unsent.clear()
+            self._lead.unregister(self._fd)
+            self._sock.close()
 
     def abandon(self) -> None:
         """In a forked child: close this copy only."""
@@ -111,18 +117,19 @@ class Channel:
             self._readable()
             return
         if events & WRITE:
-            with self._writing:
-                if not self.closed and self._flush():
-                    self._lead.modify(self._fd, READ)
+            self._perform(self._go_on)
         if events & READ:
             self._readable()
 
+    def _go_on(self) -> None:
+        if not self.closed and self._flush():
+            self._lead.modify(self._fd, READ)
+
     def _look_whether_secured(self) -> None:
         """What was to be written meanwhile can be, from the end of the TLS handshake on."""
-        with self._writing:
-            self._secured = self._sock.secured  # type: ignore[attr-defined]
-            if self._secured and not self._flush():
-                self._lead.modify(self._fd, READ | WRITE)
+        self._secured = self._sock.secured  # type: ignore[attr-defined]
+        if self._secured and not self._flush():
+            self._lead.modify(self._fd, READ | WRITE)
 
     def _flush(self) -> bool:
         """Write what can be written; whether that was all."""

@@ -14,6 +14,8 @@ import time
 import warnings
 import weakref
 from collections import deque
+from functools import partial
+from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue
@@ -30,6 +32,7 @@ from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
+from mirai.runtime.orders import Orders
 from mirai.runtime.visits import Visits
 from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local, visitors_url
 
@@ -60,13 +63,19 @@ SILENT = (
     "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
     "(daemons(heartbeat=…) sets the bound)"
 )
+RESET = "its profile was reset first"
+IN_THE_MIDDLE = (
+    "one cannot wait here: this code (a finalizer, most likely) runs in the middle of what is waited for; "
+    "let it cancel or submit, and wait elsewhere"
+)
 FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
 class Awaiting(Protocol):
-    """What the dispatcher needs of a future. `settle` and `fail` are called under its lock.
+    """What the dispatcher needs of a future.
 
-    They return whether `run_callbacks` is to be called, without the lock.
+    `settle` and `fail` are called under its lock, and decide in one go: the first wins, whatever runs in the middle.
+    They return None where it was decided before, else whether `conclude` is to be called, without the lock.
     """
 
     id: int
@@ -75,12 +84,16 @@ class Awaiting(Protocol):
         """Whether it is resolved."""
         ...
 
-    def settle(self, status: int, count: int, body: Buffer) -> bool:
+    def settle(self, status: int, count: int, body: Buffer) -> bool | None:
         """The daemon's answer, still serialized; `status` is one of `Status`."""
         ...
 
-    def fail(self, error: ErrorValue) -> bool:
+    def fail(self, error: ErrorValue) -> bool | None:
         """There will be no answer."""
+        ...
+
+    def conclude(self) -> bool:
+        """Tell all who wait; whether `run_callbacks` is to be called."""
         ...
 
     def orphan(self, error: ErrorValue) -> None:
@@ -159,7 +172,7 @@ class Dispatcher:
         self.peers: dict[int, Peer] = {}  # by number, those that have left too
         self.serializers = serializers
         self._setup = {**(setup or {}), "serial": serializers.encode() if serializers is not None else None}
-        self._lock = threading.Lock()
+        self._orders = Orders(self._torn)
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
         self.deferred: set[Task] = set()  # to be submitted once their arguments are there
@@ -175,7 +188,8 @@ class Dispatcher:
         self._last_end = ""  # of the daemon that left last
         self._vigil: lead.Timer | None = None  # until tasks have waited in vain for long enough
         self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
-        self._resolved: deque[Awaiting] = deque()  # whose callbacks are to be run once the lock is free
+        self._resolved: deque[Awaiting] = deque()  # to be concluded once the lock is free
+        self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
         self._ticking = False
         self._beat, self._beating = heartbeat, False
         self._ephemeral = ephemeral
@@ -189,11 +203,12 @@ class Dispatcher:
         self._own_url = local_url() if url is None else ""
         # Where everybody may dial, visitors have an address of their own, which goes with this process.
         private = [visitors_url()] if url is not None and sys.platform == "linux" else []
-        self.visits = Visits(self._lock)
+        self.visits = Visits(self._do)
         urls = [self._own_url] if url is None else [url] if isinstance(url, str) else list(url)
         for each in urls:
             make_local(each)
         self._lead = lead.join()
+        self.uninterrupted = self._lead.uninterrupted  # a context in which signal handlers wait
         self.tickets = Tickets()
         try:
             self._meeting = Meeting(
@@ -202,11 +217,10 @@ class Dispatcher:
                 tls,
                 self.tickets,
                 self._lead,
-                self._lock,
+                self._do,
                 self._join,
                 self.visits.welcome,
                 self._tell,
-                self._run_callbacks,
             )
         except BaseException:
             lead.leave()
@@ -221,26 +235,38 @@ class Dispatcher:
 
     def submit(self, task: Task) -> None:
         """Queue a task; its future is settled when the answer is there."""
-        with self._lock:
+        orders, scheduler = self._orders, self.scheduler
+        with orders.lock:
             if self._closed:
                 self._check_open()
-            if self.scheduler.has_idle():
-                with self._lead.uninterrupted:
-                    self._perform(self.scheduler.task_arrived(task, time.monotonic()))
-                return
-            self.scheduler.task_arrived(task, 0.0)
-            if self._alone:
-                self._await_company()
+            if queued := not (orders.busy or scheduler.has_idle()):
+                scheduler.task_queued(task)
+        if not queued:
+            self._do(lambda: self._submit(task))
+            return
+        if self._alone:
+            self._do(self._await_company)
         self._lead.poke()
+
+    def _submit(self, task: Task) -> None:
+        if self._closed:
+            self._fail(task, ConnectionReset(f"Connection reset: {RESET}"))
+        else:
+            self._perform(self.scheduler.task_arrived(task, time.monotonic()))
 
     def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
         """Have every daemon run one of `tasks`."""
-        with self._lead.uninterrupted, self._lock:
-            self._check_open()
-            self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
-            if self._alone:
-                self._await_company()
-        self._run_callbacks()
+        self._check_open()
+        self._do(lambda: self._submit_everywhere(tasks, minimum))
+
+    def _submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
+        if self._closed:
+            for task in tasks:
+                self._fail(task, ConnectionReset(f"Connection reset: {RESET}"))
+            return
+        self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
+        if self._alone:
+            self._await_company()
 
     def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
         """Resolve their futures to `error` now, in this order; do not begin them, or interrupt them.
@@ -248,35 +274,51 @@ class Dispatcher:
         Returns:
             For each whether it was unresolved.
         """
-        now = time.monotonic()
-        cancelled, closed = self.scheduler.task_cancelled, self._closed
-        with self._lead.uninterrupted:
-            with self._lock:
-                unresolved = []
-                for task in tasks:
-                    future = task.future
-                    pending = not future.done()
-                    unresolved.append(pending)
-                    if pending:
-                        if future.fail(error):
-                            self._resolved.append(future)
-                        if not closed and (actions := cancelled(task, now)):
-                            self._perform(actions)
-                if self._ephemeral:
-                    self._dismiss()
+        with self.uninterrupted:
+            with self._orders.lock:
+                unresolved = [self._fail(task, error) for task in tasks]
+                self._orders.perform(lambda: self._withdraw(list(compress(tasks, unresolved))))
             self._lead.nudge()
             self._run_callbacks()
         return unresolved
 
-    def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
+    def _withdraw(self, tasks: list[Task]) -> None:
+        """They are of no use to anyone any more."""
+        if not self._closed:
+            now = time.monotonic()
+            for task in tasks:
+                if actions := self.scheduler.task_cancelled(task, now):
+                    self._perform(actions)
+        if self._ephemeral:
+            self._dismiss()
+
+    def resolve(self, future: Awaiting, settle: Callable[[], bool | None]) -> None:
         """Settle a future whose task will not be submitted; `settle` is one of its methods."""
-        with self._lock:
-            if settle():
-                self._resolved.append(future)
-            if self._ephemeral:
-                self._dismiss()
-        self._lead.nudge()
-        self._run_callbacks()
+        with self.uninterrupted:
+            with self._orders.lock:
+                if settle():
+                    self._resolved.append(future)
+                if self._ephemeral:
+                    self._orders.perform(self._dismiss)
+            self._lead.nudge()
+            self._run_callbacks()
+
+    def _do(self, order: Callable[[], object]) -> None:
+        """Perform an order, then what follows from it."""
+        with self.uninterrupted:
+            try:
+                self._orders.perform(order)
+            finally:
+                self._run_callbacks()
+
+    def _torn(self, error: BaseException) -> None:
+        """An order was left in its middle: its state is not to be trusted, and nobody must wait for it in vain."""
+        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        why = f"{text} was raised in the middle of its dispatcher's work, most likely by a signal handler"
+        self._tell(logging.ERROR, f"the profile of {self.url} is reset: {why}")
+        self._closed = True
+        self._shut(tell_persistent=False, why=why)
+        self._lead.call_at(time.monotonic(), self._see_off)
 
     def _dismiss(self) -> None:
         """Nobody wants the one task any more that a daemon was started for."""
@@ -294,12 +336,11 @@ class Dispatcher:
         """Wait until `has_room`."""
         while not self.has_room():
             once = Once()
-            with self._lock:
-                self._check_open()
-                self._waiting_for_room.append(once)
+            self._waiting_for_room.append(once)
+            self._check_open()
             if self.has_room():
                 return
-            self._lead.wait(once)
+            self.wait(once)
 
     def wait_until_quiet(self) -> None:
         """Wait until no task is queued or in evaluation."""
@@ -307,7 +348,7 @@ class Dispatcher:
             once = Once()
             self._waiting_for_quiet.append(once)
             if not self._closed and not self._is_quiet():
-                self._lead.wait(once)
+                self.wait(once)
 
     def _is_quiet(self) -> bool:
         counts = self.scheduler.counts()
@@ -315,24 +356,25 @@ class Dispatcher:
 
     def cancel_waiting(self) -> None:
         """Cancel every task that is not in evaluation."""
-        with self._lock:
+        with self._orders.lock:
             tasks = [task for task in self.scheduler.unfinished() if not self.scheduler.is_executing(task)]
         self.cancel([task for task in tasks if task.future is not None], Canceled())
 
     def stack(self, task: Task, timeout: float) -> str:
         """Where a task is now; empty where it is not in evaluation."""
-        with self._lead.uninterrupted, self._lock:
+        with self._orders.lock:
             if self._closed or not self.scheduler.is_executing(task):
                 return ""
-            asked = self._stacks.setdefault((task.daemon, task.seq), _Stack())
-            self.peers[task.daemon].control.write([encode(Kind.STACK, seq=task.seq)])
-        if not self._lead.wait(asked, timeout):
-            raise TimeoutError(f"daemon {task.daemon} did not say within {timeout:g} s where its task is")
+            daemon = task.daemon
+            asked = self._stacks.setdefault((daemon, task.seq), _Stack())
+        self._do(lambda: self.peers[daemon].control.write([encode(Kind.STACK, seq=task.seq)]))
+        if not self.wait(asked, timeout):
+            raise TimeoutError(f"daemon {daemon} did not say within {timeout:g} s where its task is")
         return asked.text
 
     def look(self) -> Seen:
         """What goes on."""
-        with self._lock:
+        with self._orders.lock:
             scheduler = self.scheduler
             return Seen(
                 scheduler.counts(),
@@ -346,7 +388,7 @@ class Dispatcher:
     def _counts(self, peer: Peer) -> tuple[int, int, Task | None]:
         if not peer.online:
             return peer.assigned, peer.completed, None
-        assigned, completed, task = self.scheduler.daemon_counts(peer.number)
+        assigned, completed, task = self.scheduler.daemon_counts(peer.number) or (0, 0, None)
         return peer.assigned + assigned, peer.completed + completed, task
 
     def connections(self) -> int:
@@ -355,11 +397,17 @@ class Dispatcher:
 
     def is_executing(self, task: Task) -> bool:
         """Whether the task is in evaluation."""
-        with self._lock:
+        with self._orders.lock:
             return self.scheduler.is_executing(task)
 
     def wait(self, awaited: lead.Awaited, timeout: float | None = None) -> bool:
-        """As `Lead.wait`."""
+        """As `Lead.wait`.
+
+        Raises:
+            RuntimeError: this is called in the middle of a dispatcher's work, which could never go on meanwhile.
+        """
+        if not awaited.done() and any(dispatcher._orders.is_mine() for dispatcher in list(_open)):
+            raise RuntimeError(IN_THE_MIDDLE)
         return self._lead.wait(awaited, timeout)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> lead.Timer:
@@ -376,10 +424,15 @@ class Dispatcher:
             launch = str(next(self._launches))
             ticket = "" if is_private(url) else self.issue(launch).line()
             process = LocalProcess(url, launch, options, threads=threads, output=output, ticket=ticket)
-            with self._lock:
-                self._processes[launch] = process
-                self._alone = False
-                process.watch(self._lead, self._process_ended)
+            self._do(partial(self._watch, process))
+
+    def _watch(self, process: LocalProcess) -> None:
+        if self._closed:
+            process.end(time.monotonic())
+            return
+        self._processes[process.launch] = process
+        self._alone = False
+        process.watch(self._lead, self._process_ended)
 
     def trust(self, url: str) -> dict[str, str]:
         """The option by which a daemon checks the certificate that it is shown at `url`, if it is shown one."""
@@ -388,25 +441,27 @@ class Dispatcher:
 
     def issue(self, launch: str = "") -> Ticket:
         """A ticket for one more daemon."""
-        with self._lock:
+        with self._orders.lock:
             return self.tickets.issue(next(self._rows), os.urandom(ID_SIZE + SECRET_SIZE), launch)
 
     def launched(self, launches: Sequence[Tracked]) -> None:
         """Daemons are on their way; a launch that fails is told of."""
-        with self._lock:
-            self._check_open()
-            self._alone, self._hopeless = False, bool(self._own_url)
-            self.launches.add(launches)
+        self._check_open()
+        self._do(lambda: self._expect(launches))
+
+    def _expect(self, launches: Sequence[Tracked]) -> None:
+        self._alone, self._hopeless = False, bool(self._own_url)
+        self.launches.add(launches)
 
     def by_hand(self, ticket: Ticket) -> None:
         """A user may start a daemon by this ticket, at any time or never."""
-        with self._lock:
+        with self._orders.lock:
             self._by_hand.add(ticket)
             self._hopeless = bool(self._own_url)
 
     def revoke(self, ticket: Ticket) -> None:
         """Nobody will come by it."""
-        with self._lock:
+        with self._orders.lock:
             self.tickets.revoke(ticket)
 
     def reissue(self, row: int, *, force: bool) -> Ticket:
@@ -415,8 +470,8 @@ class Dispatcher:
         Raises:
             ValueError: there is no such row.
         """
-        with self._lead.uninterrupted:
-            with self._lock:
+        with self.uninterrupted:
+            with self._orders.lock:
                 self._check_open()
                 old = [ticket for ticket in self.tickets if ticket.row == row]
                 peers = [peer for peer in self.peers.values() if peer.row == row]
@@ -428,7 +483,7 @@ class Dispatcher:
                 new = self.tickets.issue(row, os.urandom(ID_SIZE + SECRET_SIZE))
                 for peer in peers if force else ():
                     peer.is_revoked = True
-                    self._gone(peer, "was cut off, as its ticket was revoked")
+                    self._orders.perform(partial(self._gone, peer, "was cut off, as its ticket was revoked"))
             self._lead.nudge()
             self._run_callbacks()
         return new
@@ -440,55 +495,73 @@ class Dispatcher:
             DaemonStartError: one that was started here could not, or took longer than `timeout` seconds.
         """
         once = Once()
-        with self._lock:
-            self._waiting_for_daemons = (n, once)
-            self._check_joined()
-        joined = self._lead.wait(once, timeout)
-        with self._lock:
-            self._waiting_for_daemons = None
-            if self._start_error is not None:
-                raise self._start_error
-            if not joined:
-                silent = [p for p in self._processes.values() if not p.connected]
-                stderr = "\n".join(filter(None, (p.stderr_tail() for p in silent)))
-                raise DaemonStartError(f"{len(silent)} of {n} did not connect within {timeout:g} s", stderr)
+        self._waiting_for_daemons = (n, once)
+        self._do(self._check_joined)
+        joined = self.wait(once, timeout)
+        self._waiting_for_daemons = None
+        if self._start_error is not None:
+            raise self._start_error
+        if not joined:
+            silent = [p for p in list(self._processes.values()) if not p.connected]
+            stderr = "\n".join(filter(None, (p.stderr_tail() for p in silent)))
+            raise DaemonStartError(f"{len(silent)} of {n} did not connect within {timeout:g} s", stderr)
+        self._check_open()
 
-    def close(self, *, tell_persistent: bool = False, why: str = "its profile was reset first") -> None:
+    def close(self, *, tell_persistent: bool = False, why: str = RESET) -> None:
         """Let the daemons go; unfinished tasks resolve to `ConnectionReset`. Waits until local ones have left."""
-        with self._lead.uninterrupted:
-            with self._lock:
-                if self._closed:
-                    return
-                self._closed = True
-                if tell_persistent:
-                    for peer in self._online():
-                        peer.control.write([encode(Kind.EXIT)])
-                self._meeting.close()
-                self.visits.close()
-                for url in self.urls:
-                    remove_local(url)
-                for channel in self._channels():
-                    channel.close()
-                if self._vigil is not None:
-                    self._vigil.cancel()
-                for task in self._unfinished():
-                    self._fail(task, ConnectionReset(f"Connection reset: {why}"))
-            self._lead.nudge()
-            self._run_callbacks()
+        if self._closed:
+            return
+        self._closed = True
+        with self.uninterrupted:
+            self._do(lambda: self._shut(tell_persistent, why))
+            if self._orders.is_mine():  # in the middle of something, which goes first
+                self._lead.call_at(time.monotonic(), self._see_off)
+            else:
+                self._lead.nudge()
+                self._see_off()
+
+    def _shut(self, tell_persistent: bool, why: str) -> None:
+        """Nobody comes in any more, all go. Those who wait first; and again, where this was interrupted."""
+        for task in self._unfinished():
+            self._fail(task, ConnectionReset(f"Connection reset: {why}"))
+        self._check_joined()
+        for asked in self._stacks.values():
+            asked.happen()
+        if tell_persistent:
+            for peer in self._online():
+                peer.control.write([encode(Kind.EXIT)])
+            for process in self._processes.values():
+                process.persistent = False
+        self._meeting.close()
+        self.visits.close()
+        for url in self.urls:
+            remove_local(url)
+        for channel in self._channels():
+            channel.close()
+        if self._vigil is not None:
+            self._vigil.cancel()
+
+    def _see_off(self) -> None:
+        """When it is shut: wait until its processes have left."""
+        with self._orders.lock:
+            processes, self._processes = self._processes, {}
+        try:
             self.launches.cancel()
             deadline = time.monotonic() + GRACE
-            for process in self._processes.values():
-                if process.persistent and not tell_persistent:
+            for process in processes.values():
+                if process.persistent:
                     process.forget()
                 else:
                     process.end(deadline)
-            _open.discard(self)
-            lead.leave()
+        finally:
+            if self in _open:
+                _open.discard(self)
+                lead.leave()
 
     def abandon(self) -> None:
         """In a forked child: close the copies of the parent's sockets, without a goodbye."""
         self._closed = True
-        self._lock = threading.Lock()
+        self._orders = Orders(self._torn)
         for task in self.scheduler.unfinished():
             if task.future is not None:
                 task.future.orphan(ConnectionReset(FORKED))
@@ -531,8 +604,8 @@ class Dispatcher:
             self.launches.joined(ticket)
             self._by_hand.discard(ticket)
         self.peers[peer.number] = peer
-        peer.data._readable = lambda: self._data_came(peer)
-        peer.control._readable = lambda: self._control_came(peer)
+        peer.data._readable = lambda: self._do(lambda: self._data_came(peer))
+        peer.control._readable = lambda: self._do(lambda: self._control_came(peer))
         if self._beat is not None and not arrival.is_private:
             peer.heartbeat = Heartbeat()
             self._go_on_beating()
@@ -552,22 +625,20 @@ class Dispatcher:
     def _check_joined(self) -> None:
         if self._waiting_for_daemons is not None:
             n, once = self._waiting_for_daemons
-            if self._joined >= n or self._start_error is not None:
+            if self._joined >= n or self._start_error is not None or self._closed:
                 once.happen()
 
     # Daemons answer
 
     def _data_came(self, peer: Peer) -> None:
-        with self._lock:
-            try:
-                frames = peer.data.read()
-                if frames is None:
-                    self._gone(peer)
-                elif frames:
-                    self._answered(peer, frames)
-            except FrameError as error:
-                self._cut(peer, error)
-        self._run_callbacks()
+        try:
+            frames = peer.data.read()
+            if frames is None:
+                self._gone(peer)
+            elif frames:
+                self._answered(peer, frames)
+        except FrameError as error:
+            self._cut(peer, error)
 
     def _answered(self, peer: Peer, frames: list[Frame]) -> None:
         leaving = frames[-1][0] == Kind.BYE
@@ -592,41 +663,37 @@ class Dispatcher:
             self._gone(peer, f"left with code {code}", begun=False)
 
     def _control_came(self, peer: Peer) -> None:
-        with self._lock:
-            try:
-                frames = peer.control.read()
-                if frames is None:
-                    # What it answered before is still to be read from the data connection, whose end counts.
-                    peer.control.close()
-                    return
-                for kind, _, _, _, seq, body in frames:
-                    if kind == Kind.RECALLED:
-                        self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
-                    elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
-                        asked.text = bytes(body).decode()
-                        asked.happen()
-            except FrameError as error:
-                self._cut(peer, error)
-        self._run_callbacks()
+        try:
+            frames = peer.control.read()
+            if frames is None:
+                # What it answered before is still to be read from the data connection, whose end counts.
+                peer.control.close()
+                return
+            for kind, _, _, _, seq, body in frames:
+                if kind == Kind.RECALLED:
+                    self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
+                elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
+                    asked.text = bytes(body).decode(errors="replace")
+                    asked.happen()
+        except FrameError as error:
+            self._cut(peer, error)
 
     def _go_on_beating(self) -> None:
         if not self._beating and self._beat is not None:
             self._beating = True
-            self._lead.call_at(time.monotonic() + self._beat, self._ask_who_is_there)
+            self._order_in(self._beat, self._ask_who_is_there)
 
     def _ask_who_is_there(self) -> None:
-        with self._lock:
-            self._beating = False
-            for peer in self._online() if not self._closed else ():
-                if peer.heartbeat is None or self._beat is None:
-                    continue
-                if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
-                    self._gone(peer, SILENT.format(BEATS * self._beat))
-                    continue
-                peer.data.heard = peer.control.heard = False
-                peer.control.write([encode(Kind.PING)])
-                self._go_on_beating()
-        self._run_callbacks()
+        self._beating = False
+        for peer in self._online() if not self._closed else ():
+            if peer.heartbeat is None or self._beat is None:
+                continue
+            if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
+                self._gone(peer, SILENT.format(BEATS * self._beat))
+                continue
+            peer.data.heard = peer.control.heard = False
+            peer.control.write([encode(Kind.PING)])
+            self._go_on_beating()
 
     # Daemons go
 
@@ -656,43 +723,45 @@ class Dispatcher:
         self._maybe_left_alone()
 
     def _process_ended(self, process: LocalProcess) -> None:
-        with self._lock:
-            if self._closed:
-                return
-            for peer in self._online():
-                if peer.process is process:
-                    # Its end may not be seen on the connection, which a child of its own can keep open.
-                    with contextlib.suppress(FrameError):
-                        while frames := peer.data.read():
-                            self._answered(peer, frames)
-                    self._gone(peer)
+        """Called by whichever thread leads."""
+        self._do(lambda: self._reap(process))
+        if self._ephemeral and not self._processes:
             how, stderr = process.describe_end(), process.stderr_tail()
-            if not process.connected:
-                self._start_error = DaemonStartError(how, stderr)
-                self._check_joined()
-                self._hopeless, self._last_end = True, str(self._start_error)
-            self._processes.pop(process.launch, None)
-            process.forget()
-            self._maybe_left_alone()
-            alone = self._ephemeral and not self._processes
-        self._run_callbacks()
-        if alone:
             self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
+
+    def _reap(self, process: LocalProcess) -> None:
+        if self._closed:
+            return
+        for peer in self._online():
+            if peer.process is process:
+                # Its end may not be seen on the connection, which a child of its own can keep open.
+                with contextlib.suppress(FrameError):
+                    while frames := peer.data.read():
+                        self._answered(peer, frames)
+                self._gone(peer)
+        if not process.connected:
+            self._start_error = DaemonStartError(process.describe_end(), process.stderr_tail())
+            self._check_joined()
+            self._hopeless, self._last_end = True, str(self._start_error)
+        self._processes.pop(process.launch, None)
+        process.forget()
+        self._maybe_left_alone()
 
     def _launches_failed(self, launches: Sequence[Tracked], reason: str) -> None:
         """The watcher says so."""
-        with self._lock:
-            lost = [launch for launch in launches if launch.state == SUBMITTED]
-            if self._closed or not lost:
-                return
-            for launch in lost:
-                launch.turn(FAILED, reason)
-                self.tickets.revoke(launch.ticket)
-            what = f"launch {lost[0].id}" if len(lost) == 1 else f"{len(lost)} launches ({lost[0].id}, …)"
-            self._last_end = f"{what} by {lost[0].launcher} failed: {reason}"
-            self._tell(logging.ERROR, self._last_end)
-            self._maybe_left_alone()
-        self._run_callbacks()
+        self._do(lambda: self._give_up_launches(launches, reason))
+
+    def _give_up_launches(self, launches: Sequence[Tracked], reason: str) -> None:
+        lost = [launch for launch in launches if launch.state == SUBMITTED]
+        if self._closed or not lost:
+            return
+        for launch in lost:
+            launch.turn(FAILED, reason)
+            self.tickets.revoke(launch.ticket)
+        what = f"launch {lost[0].id}" if len(lost) == 1 else f"{len(lost)} launches ({lost[0].id}, …)"
+        self._last_end = f"{what} by {lost[0].launcher} failed: {reason}"
+        self._tell(logging.ERROR, self._last_end)
+        self._maybe_left_alone()
 
     def _maybe_left_alone(self) -> None:
         self._alone = not (
@@ -711,31 +780,30 @@ class Dispatcher:
         """No daemon is here, none is on its way: tasks must not wait for ever, or not in silence."""
         if self._vigil is None and self.scheduler.counts().awaiting:
             delay = UNEASY if self._hopeless else ALONE
-            self._vigil = self._lead.call_at(time.monotonic() + delay, self._say_so)
+            self._vigil = self._order_in(delay, self._say_so)
 
     def _say_so(self) -> None:
-        with self._lock:
-            self._vigil = None
-            waiting = self._unfinished() if self._alone and not self._closed else []
-            if waiting and self._hopeless:
-                rest = LOST - UNEASY
-                text = f"no daemon is left ({self._last_end}), tasks waiting: {len(waiting)}"
-                self._tell(logging.ERROR, f"{text}; launch daemons within {rest:g} s, or they fail")
-                self._vigil = self._lead.call_at(time.monotonic() + rest, self._give_up)
-            elif waiting:
-                text = f"for {ALONE:g} s no daemon has connected to {self.url}, tasks waiting: {len(waiting)}"
-                self._tell(logging.ERROR, f"{text}; launch one there, or daemons(0) resets")
-        self._run_callbacks()
+        self._vigil = None
+        waiting = self._unfinished() if self._alone and not self._closed else []
+        if waiting and self._hopeless:
+            rest = LOST - UNEASY
+            text = f"no daemon is left ({self._last_end}), tasks waiting: {len(waiting)}"
+            self._tell(logging.ERROR, f"{text}; launch daemons within {rest:g} s, or they fail")
+            self._vigil = self._order_in(rest, self._give_up)
+        elif waiting:
+            text = f"for {ALONE:g} s no daemon has connected to {self.url}, tasks waiting: {len(waiting)}"
+            self._tell(logging.ERROR, f"{text}; launch one there, or daemons(0) resets")
 
     def _give_up(self) -> None:
-        with self._lock:
-            self._vigil = None
-            if self._alone and self._hopeless and not self._closed:
-                text = f"Connection reset: no daemon was left ({self._last_end}), and for {LOST:g} s none came"
-                for task in self._unfinished():
-                    self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch some in time"))
-                    self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
-        self._run_callbacks()
+        self._vigil = None
+        if self._alone and self._hopeless and not self._closed:
+            text = f"Connection reset: no daemon was left ({self._last_end}), and for {LOST:g} s none came"
+            for task in self._unfinished():
+                self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch some in time"))
+                self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+
+    def _order_in(self, seconds: float, order: Callable[[], object]) -> lead.Timer:
+        return self._lead.call_at(time.monotonic() + seconds, lambda: self._do(order))
 
     def _unfinished(self) -> list[Task]:
         """What somebody waits for, in the order in which it was submitted."""
@@ -756,32 +824,29 @@ class Dispatcher:
             elif isinstance(action, Cancel):
                 self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
                 if self._kill_after is not None:
-                    self._lead.call_at(
-                        time.monotonic() + self._kill_after,
-                        lambda peer=self.peers[action.daemon], seq=action.seq: self._kill(peer, seq),  # type: ignore[misc]
-                    )
+                    self._order_in(self._kill_after, partial(self._kill, self.peers[action.daemon], action.seq))
             elif isinstance(action, Recall):
                 self.peers[action.daemon].control.write([encode(Kind.RECALL, seq=action.seq)])
             elif isinstance(action, Lost) and action.task.future is not None:
                 self._fail(action.task, _lost(gone, how))
         if not self._ticking and self.scheduler.tick_needed():
             self._ticking = True
-            self._lead.call_at(time.monotonic() + STALL, self._tick)
+            self._order_in(STALL, self._tick)
 
     def _kill(self, peer: Peer, seq: int) -> None:
         """A task did not end on being cancelled: end its daemon, and start another one in its place."""
-        with self._lock:
-            task = self.scheduler.daemon_counts(peer.number)[2] if peer.online else None
-            if task is None or task.seq != seq:
-                return
-            text = f"daemon {peer.row} is killed: {self._kill_after:g} s after a cancel its task goes on"
-            self._tell(logging.WARNING, text)
-            process = peer.process
-            self._gone(peer, "was killed, as its task did not end on being cancelled")
-        self._run_callbacks()
+        counts = self.scheduler.daemon_counts(peer.number)
+        task = counts[2] if counts else None
+        if task is None or task.seq != seq:
+            return
+        text = f"daemon {peer.row} is killed: {self._kill_after:g} s after a cancel its task goes on"
+        self._tell(logging.WARNING, text)
+        process = peer.process
+        self._gone(peer, "was killed, as its task did not end on being cancelled")
         if process is not None:
             process.kill()
-            self.start_local(1, process.options, threads=process.threads, output=process.output)
+            again = partial(self.start_local, 1, process.options, threads=process.threads, output=process.output)
+            self._lead.call_at(time.monotonic(), again)
 
     def _send(self, peer: Peer, tasks: list[Task]) -> None:
         parts: list[Buffer] = []
@@ -815,19 +880,35 @@ class Dispatcher:
         return [encode(Kind.FORGET, aux=number) for number in dead]
 
     def _tick(self) -> None:
-        with self._lock:
-            self._ticking = False
-            if not self._closed:
-                self._perform(self.scheduler.ticked(time.monotonic()))
+        self._ticking = False
+        if not self._closed:
+            self._perform(self.scheduler.ticked(time.monotonic()))
 
-    def _fail(self, task: Task, error: ErrorValue) -> None:
-        if task.future.fail(error):
+    def _fail(self, task: Task, error: ErrorValue) -> bool:
+        """Whether it was unresolved."""
+        told = task.future.fail(error)
+        if told:
             self._resolved.append(task.future)
+        return told is not None
 
     def _run_callbacks(self) -> None:
-        """After an event, without the lock: code of the user's, and threads that wait for room."""
-        if not (self._resolved or self._waiting_for_room or self._waiting_for_quiet or self._news):
+        """After an order, without the lock: tell who waits, call code of the user's."""
+        resolved, concluded = self._resolved, self._concluded
+        if not (resolved or concluded or self._waiting_for_room or self._waiting_for_quiet or self._news):
             return
+        if self._orders.is_mine():  # in the middle of something
+            self._lead.call_at(time.monotonic(), self._run_callbacks)
+            return
+        if resolved:
+            while resolved:
+                try:
+                    future = resolved[0]
+                    if future.conclude():
+                        concluded.append(future)
+                    resolved.remove(future)  # only now, lest a signal handler raises before
+                except (IndexError, ValueError):
+                    pass  # another thread has done it
+            self._lead.nudge()
         while self._news:
             try:
                 level, text = self._news.popleft()
@@ -846,13 +927,13 @@ class Dispatcher:
                 self._waiting_for_quiet.pop().happen()
             self._lead.nudge()
         depth = getattr(self._calling, "depth", 0)
-        if not self._resolved or depth >= DEEPEST:
+        if not concluded or depth >= DEEPEST:
             return  # callbacks that resolve futures that have callbacks: no deeper, but after the first of them
         self._calling.depth = depth + 1
         try:
-            while self._resolved:
+            while concluded:
                 try:
-                    future = self._resolved.popleft()
+                    future = concluded.popleft()
                 except IndexError:
                     return  # another thread took the last one
                 future.run_callbacks()
@@ -894,12 +975,12 @@ def _hold_for_fork() -> None:
     """A child must not inherit what another thread is in the middle of."""
     _forking.extend(_open)
     for dispatcher in _forking:
-        dispatcher._lock.acquire()
+        dispatcher._orders.lock.acquire()
 
 
 def _go_on_in_parent() -> None:
     while _forking:
-        _forking.pop()._lock.release()
+        _forking.pop()._orders.lock.release()
 
 
 def _forget_in_child() -> None:

@@ -1,7 +1,8 @@
-"""Ctrl-C must not tear what it interrupts.
+"""Signals must not tear what they interrupt.
 
-The main thread does the dispatcher's work too, and a `KeyboardInterrupt` in the middle of that would
-leave it torn: a daemon that is neither idle nor busy. So the signal is kept until the work is done.
+The main thread does the dispatcher's work too. A `KeyboardInterrupt` in the middle of that, or whatever else a
+signal handler raises, would leave it torn: a daemon that is neither idle nor busy. So handlers wait until the
+work is done; then they may do what they like, as there is nothing that they are in the middle of.
 """
 
 from __future__ import annotations
@@ -10,56 +11,127 @@ import _signal  # type: ignore[import-not-found]  # the wrappers of `signal` cos
 import _thread
 import os
 import signal
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REFRESH = 0.01  # seconds until it is looked anew for which signals there are handlers
+
+# Not of faults in the very instruction, which would come again at once.
+_LATER = signal.valid_signals() - {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS}
+_SIGNALS = [int(number) for number in _LATER]
 _SIGINT = int(signal.SIGINT)
 _main = threading.main_thread().ident
 
 
 class Uninterrupted:
-    """A context in which SIGINT waits, in the main thread. Reentrant; made once, used often."""
+    """A context in which signal handlers written in Python wait, in the main thread. Reentrant, and made once."""
 
     def __init__(self, notify: Callable[[], None]) -> None:
-        """`notify` is called by the signal, so that a blocked poll can return."""
-        self.pending = False
+        """`notify` is called by a signal, so that a blocked poll can return."""
+        self.pending: list[int] = []  # the signals that wait, each once
         self._notify = notify
-        self._previous: Any = None
+        self._keeper = self._keep  # one object, so that it can be told from others
+        self._handlers: dict[int, Any] = {}  # what is set outside of the context
+        self._looked = -REFRESH  # when it was looked for that
         self._depth = 0  # of the main thread
         self._holder = 0
 
     def __enter__(self) -> None:
         if _thread.get_ident() == _main:
-            if not self._depth:
-                self._holder = _main
-                self._previous = _signal.signal(_SIGINT, self._keep)
             self._depth += 1
+            if self._depth == 1:
+                self._holder = _main
+                try:
+                    self._hold_back()
+                except BaseException:  # of a handler, as its signal came just before it was held back
+                    self._let_go()
+                    raise
 
     def __exit__(self, *exc: object) -> None:
         if _thread.get_ident() == _main:
-            self._depth -= 1
-            if not self._depth:
-                # None: a handler that was not set from Python, and cannot be set again from there.
-                _signal.signal(_SIGINT, signal.SIG_DFL if self._previous is None else self._previous)
-                if self.pending:
-                    self.pending = False
-                    signal.raise_signal(_SIGINT)
+            if self._depth > 1:
+                self._depth -= 1
+                return
+            self._let_go()
+            if self.pending:
+                self._deliver(self.pending)
 
     def pending_here(self) -> bool:
-        """Whether the signal waits, and this is the thread that it is for."""
-        return self.pending and _thread.get_ident() == _main
+        """Whether a signal waits, and this is the thread that it is for."""
+        return bool(self.pending) and _thread.get_ident() == _main
+
+    def deliver(self) -> None:
+        """In the context, where nothing is in its middle: call the handlers that wait; they may raise.
+
+        That of Ctrl-C is called again when the context is left, as it is meant for the whole program.
+        """
+        numbers = [number for number in self.pending if number != _SIGINT]
+        interrupted = len(numbers) < len(self.pending)
+        self.pending[:] = [_SIGINT] * interrupted
+        self._deliver(numbers)
+        if interrupted:
+            self._call(_SIGINT)
 
     def abandon(self) -> None:
-        """In a forked child: where another thread forked, the one that held the signal back is gone."""
+        """In a forked child: where another thread forked, the one that held signals back is gone."""
         if self._depth and self._holder != _thread.get_ident():
+            self._let_go()
+
+    def _hold_back(self) -> None:
+        handlers, keeper = self._handlers, self._keeper
+        now = time.monotonic()
+        if now - self._looked > REFRESH:
+            self._looked = now
+            for number in _SIGNALS:
+                handler = _signal.getsignal(number)
+                if number == _SIGINT or callable(handler):
+                    handlers[number] = handler
+        for number in handlers:
+            previous = _signal.signal(number, keeper)
+            if previous is not keeper:
+                handlers[number] = previous
+
+    def _let_go(self) -> None:
+        try:
+            self._restore()
+        except BaseException:  # of a handler that was put back
+            self._restore()
+            raise
+        finally:
             self._depth = 0
-            _signal.signal(_SIGINT, signal.SIG_DFL if self._previous is None else self._previous)
+
+    def _restore(self) -> None:
+        keeper = self._keeper
+        for number, handler in self._handlers.items():
+            # None: a handler that was not set from Python, and cannot be set again from there.
+            meanwhile = _signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            if meanwhile is not keeper:
+                _signal.signal(number, meanwhile)
+
+    def _deliver(self, numbers: list[int]) -> None:
+        try:
+            while numbers:
+                self._call(numbers.pop(0))
+        finally:
+            while numbers:  # one has raised: the others come as signals do
+                signal.raise_signal(numbers.pop())
+
+    def _call(self, number: int) -> None:
+        # Not raised again, where that can be: asyncio is told of each time that one is.
+        handler = self._handlers[number]
+        if callable(handler):
+            handler(number, sys._getframe(2))
+        else:
+            signal.raise_signal(number)
 
     def _keep(self, signum: int, frame: object) -> None:
-        self.pending = True
+        if signum not in self.pending:
+            self.pending.append(signum)
         self._notify()
 
 

@@ -15,6 +15,9 @@ import os
 import threading
 import time
 from collections import deque
+from itertools import compress
+from math import inf
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from mirai.runtime.interrupts import Uninterrupted
@@ -70,11 +73,12 @@ class Lead:
 
     def __init__(self) -> None:
         self._poller = Poller()
-        self._turn = _thread.allocate_lock()
+        self._turn = _thread.RLock()  # reentrant, as a signal handler may wait too
         self._followers: deque[_thread.LockType] = deque()
-        self._timers: list[tuple[float, int, Timer]] = []
+        self._timers: list[tuple[float, int, Timer]] = []  # a heap, the leader's
+        self._set: deque[tuple[float, int, Timer]] = deque()  # timers that are not yet in it
+        self._until = inf  # a timer that is set for an earlier time is news to who polls
         self._numbers = itertools.count()
-        self._setting = threading.RLock()  # to set a timer, or drop those that were cancelled
         self._sweep = SWEEP
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -111,17 +115,10 @@ class Lead:
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Call `callback()` at `when` (of `time.monotonic`) from whichever thread leads."""
+        # Without a lock, which code that runs in the middle of this could not wait for.
         timer = Timer(when, callback)
-        with self._setting:
-            timers = self._timers
-            if len(timers) >= self._sweep:
-                # Most tasks are done in time: what their timers leave behind goes now and then.
-                timers[:] = [entry for entry in timers if entry[2].callback is not None]
-                heapq.heapify(timers)
-                self._sweep = 2 * len(timers) + SWEEP
-            first = not timers or when < timers[0][0]
-            heapq.heappush(timers, (when, next(self._numbers), timer))
-        if first and self._leader != _thread.get_ident():
+        self._set.append((when, next(self._numbers), timer))
+        if when < self._until and self._leader != _thread.get_ident():
             self.wake()
         return timer
 
@@ -143,7 +140,8 @@ class Lead:
         with self._turn:
             self._close_descriptors()
         self._release(self._rest)
-        self._thread.join()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
 
     def abandon(self) -> None:
         """In a forked child: close the descriptors, as all else is the parent's."""
@@ -170,9 +168,9 @@ class Lead:
             while not awaited.done():
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
-                if self._turn.acquire(False):
-                    self._lead_until(awaited, deadline)
-                elif waker is None:
+                if self._lead_until(awaited, deadline):
+                    continue
+                if waker is None:
                     waker = _thread.allocate_lock()
                     waker.acquire()
                     awaited.wake_when_done(waker)
@@ -192,26 +190,30 @@ class Lead:
 
     def poke(self) -> None:
         """For a thread that submits without waiting: drive the sockets once, if that was not done just now."""
-        if time.monotonic() - self._polled < IMPATIENCE:
+        if time.monotonic() - self._polled < IMPATIENCE or self._leader == _thread.get_ident():
             return
-        if self._turn.acquire(False):
-            with self.uninterrupted:
+        with self.uninterrupted:
+            if self._turn.acquire(False):
                 try:
                     self._leader = _thread.get_ident()
-                    self._round(0)
+                    if not self._closing:
+                        self._round(0)
                 finally:
                     self._give_up()
-        elif self._io_leads and not self._asked:
-            self._asked = True
-            self.wake()
+            elif self._io_leads and not self._asked:
+                self._asked = True
+                self.wake()
 
-    def _lead_until(self, awaited: Awaited, deadline: float | None) -> None:
+    def _lead_until(self, awaited: Awaited, deadline: float | None) -> bool:
+        """Drive the sockets until `awaited` is done, a signal came or the time is over; False: another thread does."""
         uninterrupted = self.uninterrupted
         with uninterrupted:
+            if not self._turn.acquire(False):
+                return False
             try:
                 self._leader = _thread.get_ident()
                 self._awaited = awaited
-                while not (awaited.done() or uninterrupted.pending or self._closing):
+                while not (awaited.done() or (uninterrupted.pending and uninterrupted.pending_here()) or self._closing):
                     remaining = None if deadline is None else deadline - time.monotonic()
                     if remaining is not None and remaining <= 0:
                         break
@@ -219,6 +221,7 @@ class Lead:
             finally:
                 self._awaited = None
                 self._give_up()
+        return True
 
     def _lead_deeper(self, awaited: Awaited, deadline: float | None) -> bool:
         """As `wait`, in a callback of the thread that leads."""
@@ -226,7 +229,7 @@ class Lead:
         try:
             while not awaited.done():
                 if self.uninterrupted.pending_here():
-                    raise KeyboardInterrupt  # here too it ends the wait only
+                    self.uninterrupted.deliver()  # here too Ctrl-C ends the wait only
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
                     break
@@ -251,7 +254,7 @@ class Lead:
             self.wake()
         remaining = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            if not self._turn.locked():
+            if not self._leader:
                 return  # it was freed before this thread stood in line
             waker.acquire(True, min(remaining, threading.TIMEOUT_MAX))
         finally:
@@ -262,7 +265,7 @@ class Lead:
 
     def _hand_on(self) -> None:
         """The turn was given up: to a thread that waits for it, or else to the I/O thread."""
-        if self._followers and not self._turn.locked():
+        if self._followers and not self._leader:
             try:
                 self._release(self._followers.popleft())
             except IndexError:
@@ -281,9 +284,11 @@ class Lead:
 
     def _round(self, timeout: float | None) -> None:
         """Wait for sockets and timers, at most `timeout` seconds, and call who is concerned."""
-        timers = self._timers
+        self._until = inf  # whatever is set from now on wakes the poll below
+        timers = self._take_timers()
         if timers:
-            until = max(0.0, timers[0][0] - time.monotonic())
+            self._until = timers[0][0]
+            until = max(0.0, self._until - time.monotonic())
             timeout = until if timeout is None else min(timeout, until)
         for callback, events in self._poller.poll(timeout if timeout is None else min(timeout, LONGEST)):
             try:
@@ -291,10 +296,21 @@ class Lead:
             except Exception:
                 log.exception("an event could not be handled")  # the others still are
         now = self._polled = time.monotonic()
+        timers = self._take_timers()
         while timers and timers[0][0] <= now:
-            with self._setting:
-                timer = heapq.heappop(timers)[2]
-            self._ring(timer)
+            self._ring(heapq.heappop(timers)[2])
+
+    def _take_timers(self) -> list[tuple[float, int, Timer]]:
+        """The heap, with what was set since."""
+        timers, new = self._timers, self._set
+        while new:
+            heapq.heappush(timers, new.popleft())
+        if len(timers) >= self._sweep:
+            # Most tasks are done in time: what their timers leave behind goes now and then.
+            timers[:] = compress(timers, map(_callback_of, map(_timer_of, timers)))
+            heapq.heapify(timers)
+            self._sweep = 2 * len(timers) + SWEEP
+        return timers
 
     @staticmethod
     def _ring(timer: Timer) -> None:
@@ -336,7 +352,8 @@ class Lead:
                     break
 
 
-_lock = threading.Lock()
+_timer_of, _callback_of = itemgetter(2), attrgetter("callback")
+_lock = threading.RLock()  # reentrant, as code that runs in the middle of this may join or leave too
 _current: Lead | None = None
 _users = 0
 
@@ -344,11 +361,19 @@ _users = 0
 def join() -> Lead:
     """The lead of this process, made for the first who needs it; each `join` asks for a `leave`."""
     global _current, _users
+    superfluous: Lead | None = None
     with _lock:
         if _current is None:
-            _current = Lead()
+            made = Lead()
+            if _current is None:
+                _current = made
+            else:
+                superfluous = made  # code in the middle of this has made one
         _users += 1
-        return _current
+        joined = _current
+    if superfluous is not None:
+        superfluous.close()
+    return joined
 
 
 def leave() -> None:
@@ -363,7 +388,7 @@ def leave() -> None:
 
 def _forget_in_child() -> None:
     global _current, _users, _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     if _current is not None:
         _current.abandon()
     _current, _users = None, 0

@@ -191,11 +191,15 @@ class LocalProcess:
             self._pidfd = None
 
     def _read(self, fd: int, ended: Callable[[LocalProcess], None]) -> None:
-        with self._reading:
+        if not self._reading.acquire(False):
+            return  # somebody reads just now, whom the thread that drives the sockets must not wait for
+        try:
             if fd in self._pipes and self._receive(fd) is None:
                 self._close_pipe(fd)
             if self._pidfd is None and not self._pipes:
                 ended(self)
+        finally:
+            self._reading.release()
 
     def _receive(self, fd: int) -> bool | None:
         """Take what is in the pipe: whether there was anything, None at its end."""

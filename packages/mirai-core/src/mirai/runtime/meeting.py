@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from mirai.protocol.handshake import LARGEST_HELLO, NONCE_SIZE, VISITOR, Examiner, Refusal
@@ -19,7 +20,6 @@ from mirai.transport.urls import TLS_SCHEMES, parse
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
 
     from mirai.protocol.handshake import Hello
     from mirai.protocol.tickets import Ticket, Tickets
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mirai.transport.tls import Identity
 
 HANDSHAKE = 10.0  # seconds that a peer has to say what it is
+PAUSE = 1.0  # seconds until connections are accepted again where one could not be
 
 
 class Arrival(NamedTuple):
@@ -59,11 +60,10 @@ class Meeting:
         tls: Identity | None,
         tickets: Tickets,
         lead: Lead,
-        lock: AbstractContextManager[object],
+        perform: Callable[[Callable[[], object]], None],
         join: Callable[[Arrival], None],
         welcome: Callable[[Channel], None],
         tell: Callable[[int, str], None],
-        run_callbacks: Callable[[], None],
     ) -> None:
         """Listen; nobody is let in before `open`.
 
@@ -73,23 +73,23 @@ class Meeting:
             tls: certificate and key, where one of them is for TLS.
             tickets: by which one is let in.
             lead: drives the sockets.
-            lock: held while this object is changed.
-            join: takes in a daemon; called under the lock.
-            welcome: takes in a visitor; called under the lock.
-            tell: logs a line at a level, in the end; called under the lock.
-            run_callbacks: called after each event, without the lock.
+            perform: calls what changes this object, one at a time with all that changes its dispatcher.
+            join: takes in a daemon; called in such an order.
+            welcome: takes in a visitor; likewise.
+            tell: logs a line at a level, in the end; likewise.
 
         Raises:
             OSError: an address cannot be listened on; the error says which and why.
         """
         self.refused = 0  # who was not let in
-        self._tickets, self._lead, self._lock = tickets, lead, lock
-        self._join, self._welcome, self._tell, self._run_callbacks = join, welcome, tell, run_callbacks
+        self._tickets, self._lead, self._perform = tickets, lead, perform
+        self._join, self._welcome, self._tell = join, welcome, tell
         self._strangers: dict[Channel, _Stranger] = {}
         self._arrivals: dict[tuple[str, ...], dict[str, _Stranger]] = {}  # those that are through, one of two
         self._told: deque[tuple[str, str]] = deque(maxlen=100)  # who was refused, so that it is said once
         self._closed = False
         self._listeners: list[Listener] = []
+        self._heard: set[Listener] = set()  # those at which connections are accepted
         try:
             for url in (*urls, *private):
                 self._listeners.append(listen(url, tls if parse(url).scheme in TLS_SCHEMES else None))
@@ -103,13 +103,19 @@ class Meeting:
     def open(self) -> None:
         """Let them come."""
         for listener in self._listeners:
-            self._lead.register(listener.fileno(), lambda events, at=listener: self._accept(at))  # type: ignore[misc]
+            self._listen(listener)
+
+    def _listen(self, listener: Listener) -> None:
+        if not self._closed:
+            accept = partial(self._accept, listener)
+            self._lead.register(listener.fileno(), lambda events: self._perform(accept))
+            self._heard.add(listener)
 
     def close(self) -> None:
-        """Listen no more, and send everybody away. Called under the lock."""
+        """Listen no more, and send everybody away. Called in an order, again where that was interrupted."""
         self._closed = True
         for listener in self._listeners:
-            self._lead.unregister(listener.fileno())
+            self._turn_deaf(listener)
             listener.close()
         for stranger in self._strangers.values():
             stranger.timer.cancel()
@@ -128,9 +134,21 @@ class Meeting:
         return bool(self._arrivals)
 
     def _accept(self, listener: Listener) -> None:
-        with self._lock:
+        try:
             while not self._closed and (sock := listener.accept()) is not None:
                 self._meet(sock, listener.url)
+        except OSError as error:  # no descriptor is left, most likely
+            self._tell(logging.WARNING, f"nobody can connect to {listener.url} for {PAUSE:g} s: {error}")
+            self._turn_deaf(listener)
+            self._order_in(PAUSE, lambda: self._listen(listener))
+
+    def _turn_deaf(self, listener: Listener) -> None:
+        if listener in self._heard:
+            self._heard.discard(listener)
+            self._lead.unregister(listener.fileno())
+
+    def _order_in(self, seconds: float, order: Callable[[], object]) -> Timer:
+        return self._lead.call_at(time.monotonic() + seconds, lambda: self._perform(order))
 
     def _meet(self, sock: socket.socket, url: str) -> None:
         nonce = os.urandom(2 * NONCE_SIZE)
@@ -139,21 +157,21 @@ class Meeting:
             self._tickets, nonce, is_private=private, cloudpickle="" if private else _cloudpickle_version()
         )
         stranger = _Stranger(url, examiner)
-        channel = stranger.channel = Channel(sock, self._lead, lambda: self._spoke(stranger))
+        channel = stranger.channel = Channel(
+            sock, self._lead, lambda: self._perform(lambda: self._spoke(stranger)), self._perform
+        )
         channel.decoder.limit = LARGEST_HELLO
-        stranger.timer = self._lead.call_at(time.monotonic() + HANDSHAKE, lambda: self._drop(stranger))
+        stranger.timer = self._order_in(HANDSHAKE, lambda: self._drop(stranger))
         self._strangers[channel] = stranger
 
     def _spoke(self, stranger: _Stranger) -> None:
-        with self._lock:
-            try:
-                self._listen_to(stranger)
-            except Refusal as refusal:
-                stranger.channel.write([encode(Kind.REFUSED, str(refusal).encode())])
-                self._refuse(stranger, str(refusal))
-            except FrameError as error:
-                self._refuse(stranger, str(error))
-        self._run_callbacks()
+        try:
+            self._listen_to(stranger)
+        except Refusal as refusal:
+            stranger.channel.write([encode(Kind.REFUSED, str(refusal).encode())])
+            self._refuse(stranger, str(refusal))
+        except FrameError as error:
+            self._refuse(stranger, str(error))
 
     def _listen_to(self, stranger: _Stranger) -> None:
         """A stranger says something; with its second connection, a daemon is one no more."""
@@ -201,10 +219,8 @@ class Meeting:
             )
 
     def _drop(self, stranger: _Stranger) -> None:
-        with self._lock:
-            if stranger.channel in self._strangers:
-                self._refuse(stranger, f"it did not say within {HANDSHAKE:g} s who it is")
-        self._run_callbacks()
+        if stranger.channel in self._strangers:
+            self._refuse(stranger, f"it did not say within {HANDSHAKE:g} s who it is")
 
     def _refuse(self, stranger: _Stranger, reason: str) -> None:
         self._turn_away(stranger)

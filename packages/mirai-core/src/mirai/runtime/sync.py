@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +36,7 @@ class Sync:
     url = None
     urls = ()
     immediate = True
+    uninterrupted = nullcontext()  # nothing here can be torn
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
     def __init__(self, what: Cleanup, *, seeded: bool = False, serializers: Serializers | None = None) -> None:
@@ -82,8 +84,7 @@ class Sync:
         timer, self._timer = self._timer, None
         if timer is not None and timer.callback is not None and timer.when <= time.monotonic():
             timer.callback()
-        if task.future.settle(status, count, joined(body)):
-            task.future.run_callbacks()
+        self._told(task.future, task.future.settle(status, count, joined(body)))
         if ctrl_c.pressed:
             raise KeyboardInterrupt  # meant for the program, of which this task may be one of thousands
 
@@ -95,19 +96,18 @@ class Sync:
 
     def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
         """As `Dispatcher.cancel`."""
-        return [self._told(task.future, lambda task=task: task.future.fail(error)) for task in tasks]  # type: ignore[misc]
+        return [self._told(task.future, task.future.fail(error)) for task in tasks]
 
-    def resolve(self, future: Awaiting, settle: Callable[[], bool]) -> None:
+    def resolve(self, future: Awaiting, settle: Callable[[], bool | None]) -> None:
         """As `Dispatcher.resolve`."""
-        self._told(future, settle)
+        self._told(future, settle())
 
     @staticmethod
-    def _told(future: Awaiting, settle: Callable[[], bool]) -> bool:
-        if future.done():
-            return False
-        if settle():
+    def _told(future: Awaiting, told: bool | None) -> bool:
+        """Whether it was unresolved."""
+        if told and future.conclude():
             future.run_callbacks()
-        return True
+        return told is not None
 
     def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
         """All there is to wait for is done, or in hand in this very thread."""

@@ -15,7 +15,6 @@ from mirai.protocol.wire import FrameError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
 
     from mirai.runtime.channel import Channel
 
@@ -27,21 +26,21 @@ log = logging.getLogger("mirai")
 class Visits:
     """The visitors of one dispatcher."""
 
-    def __init__(self, lock: AbstractContextManager[object]) -> None:
-        """`lock` is held while a channel is read or written."""
+    def __init__(self, perform: Callable[[Callable[[], object]], None]) -> None:
+        """`perform` calls what reads or writes a channel, one at a time with all that changes the dispatcher."""
         self.answer: Callable[[str], str] | None = None  # set by who knows more than a dispatcher
-        self._lock = lock
+        self._perform = perform
         self._channels: set[Channel] = set()
 
     def welcome(self, channel: Channel) -> None:
-        """Somebody came in. Called under the lock."""
+        """Somebody came in. Called in an order."""
         channel.decoder.limit = LARGEST_QUESTION
-        channel._readable = lambda: self._spoke(channel)
+        channel._readable = lambda: self._perform(lambda: self._spoke(channel))
         self._channels.add(channel)
         channel.write([encode(Kind.ASK)])  # it may ask
 
     def close(self) -> None:
-        """Send everybody away. Called under the lock."""
+        """Send everybody away. Called in an order."""
         while self._channels:
             self._channels.pop().close()
 
@@ -51,19 +50,21 @@ class Visits:
             self._channels.pop().abandon()
 
     def _spoke(self, channel: Channel) -> None:
-        with self._lock:
-            try:
-                frames = channel.read()
-            except FrameError:
-                frames = None
-            if frames is None or any(kind != Kind.ASK for kind, *_ in frames):
-                self._channels.discard(channel)
-                channel.close()
-                return
+        try:
+            frames = channel.read()
+        except FrameError:
+            frames = None
+        if frames is None or any(kind != Kind.ASK for kind, *_ in frames):
+            self._channels.discard(channel)
+            channel.close()
+            return
         for frame in frames:
             # Not here: who drives the sockets must not wait for a launch.
             threading.Thread(
-                target=self._reply, args=(channel, bytes(frame[5]).decode()), name="mirai-visit", daemon=True
+                target=self._reply,
+                args=(channel, bytes(frame[5]).decode(errors="replace")),
+                name="mirai-visit",
+                daemon=True,
             ).start()
 
     def _reply(self, channel: Channel, question: str) -> None:
@@ -72,5 +73,4 @@ class Visits:
         except Exception:
             log.exception("a visitor's question could not be answered")
             said = "{}"
-        with self._lock:
-            channel.write([encode(Kind.ASK, said.encode())])
+        self._perform(lambda: channel.write([encode(Kind.ASK, said.encode())]))
