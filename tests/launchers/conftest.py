@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mirai_launchers import jobs
-from tests.launchers.backends import require
+from tests.launchers.backends import FIXTURES, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.launchers.ssh_server import Server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("backend")
 
 
 @pytest.fixture
@@ -58,6 +64,7 @@ def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serv
         yield server
 
 
+@pytest.fixture
 def torque(slurm: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Slurm's imitation of Torque."""
     directory = require("TORQUE_BIN", "slurm")
