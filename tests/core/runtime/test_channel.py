@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import select
 import socket
+import threading
+import time
 
 import pytest
 
@@ -10,6 +14,8 @@ from mirai.protocol.messages import Kind
 from mirai.protocol.wire import HEADER, HEADER_SIZE, Decoder, FrameError, encode
 from mirai.runtime.channel import AT_ONCE, SMALL, Channel
 from mirai.runtime.poller import READ, WRITE
+from mirai.transport.tls import Trust, identity
+from mirai.transport.tls_socket import accepted, dialled
 
 LARGE = bytes(range(256)) * 40_000  # ten times what a socket holds
 
@@ -33,16 +39,39 @@ class Lead:
         self.callback, self.events = None, 0
 
 
-@pytest.fixture
-def ends():
+@functools.cache
+def tls():
+    return identity()
+
+
+def tls_pair():
+    """The host's end, and the daemon's, which has made the handshake."""
+    near, far = socket.socketpair()
+    near = accepted(near, tls().context())
+    shaking = threading.Thread(target=near.secure)
+    shaking.start()
+    far = dialled(far, Trust(tls().tlscert), "localhost", time.monotonic() + 5)
+    shaking.join()
+    return near, far
+
+
+@pytest.fixture(params=["plain", "tls"])
+def ends(request):
     """A channel with its lead, and the peer's socket."""
     lead = Lead()
-    near, far = socket.socketpair()
+    near, far = socket.socketpair() if request.param == "plain" else tls_pair()
     far.settimeout(5)
     channel = Channel(near, lead, lambda: None, lambda order: order())
     yield channel, lead, far
     channel.close()
     far.close()
+
+
+def receive(far, size):
+    received = b""
+    while len(received) < size and (part := far.recv(size - len(received))):
+        received += part
+    return received
 
 
 def drain(lead, far, size):
@@ -63,7 +92,7 @@ def test_what_is_written_arrives_in_order(ends):
     channel.write([b" four"])
 
     expected = b"one two " + b"x" * (SMALL + 1) + b" three four"
-    assert far.recv(len(expected), socket.MSG_WAITALL) == expected
+    assert receive(far, len(expected)) == expected
 
 
 def test_a_write_does_not_wait_for_the_peer(ends):
@@ -122,6 +151,7 @@ def test_a_dead_peer_takes_everything(ends):
     channel.write([LARGE])
 
     assert channel.read() is None
+    assert channel.failure == ""
 
 
 def test_whole_frames_are_read(ends):
@@ -249,3 +279,85 @@ def test_both_ends_may_write_more_than_the_socket_holds(ends):
 
     assert bytes(here[0][5]) == LARGE
     assert bytes(there[0][5]) == LARGE
+
+
+def test_two_threads_write_each_part_once(ends):
+    """Who leads goes on with what was begun, while others submit."""
+    channel, lead, far = ends
+    parts = [b"%05d" % number * 4000 for number in range(2000)]
+    received = bytearray()
+
+    def submit():
+        for part in parts:
+            channel.write([part])
+
+    def take():
+        while len(received) < sum(map(len, parts)):
+            received.extend(far.recv(1 << 20))
+
+    threads = [threading.Thread(target=submit), threading.Thread(target=take)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if lead.events & WRITE:
+            lead.callback(WRITE)
+
+    assert received == b"".join(parts)
+    assert lead.events == READ
+
+
+def test_nothing_stays_behind_where_poll_does_not_see_it():
+    """A record of TLS may hold more than the decoder has room for, and the kernel is empty then."""
+    near, far = tls_pair()
+    lead = Lead()
+    channel = Channel(near, lead, lambda: None)
+    frames = [encode(Kind.RESULT, bytes(size), seq=seq) for seq, size in enumerate([1000, 16_000, 40_000, 70_000] * 50, 1)]
+    read = []
+    writing = threading.Thread(target=far.sendall, args=[b"".join(frames)])
+    writing.start()
+
+    while len(read) < len(frames):
+        assert select.select([near], [], [], 5)[0], f"{len(read)} of {len(frames)} frames, and poll is silent"
+        read += channel.read()
+
+    assert [frame[4] for frame in read] == list(range(1, len(frames) + 1))
+    writing.join()
+    channel.close()
+    far.close()
+
+
+def test_what_is_written_in_the_handshake_waits_for_its_end_without_a_busy_loop():
+    """The socket can be written to all the time, but TLS waits for something to read."""
+    near, far = socket.socketpair()
+    lead = Lead()
+    channel = Channel(accepted(near, tls().context()), lead, lambda: None)
+
+    channel.write([b"early"])
+    assert lead.events == READ
+
+    heard = []
+
+    def daemon():
+        with dialled(far, Trust(tls().tlscert), "localhost", time.monotonic() + 5) as connection:
+            heard.append(connection.recv(5))
+
+    dialling = threading.Thread(target=daemon)
+    dialling.start()
+    while dialling.is_alive():
+        if select.select([channel._sock], [], [], 0.01)[0]:
+            channel.read()
+    channel.close()
+
+    assert heard == [b"early"]
+
+
+def test_failure_of_tls_is_told_from_an_end():
+    """It is for the user, who is to change something."""
+    near, far = socket.socketpair()
+    channel = Channel(accepted(near, tls().context()), Lead(), lambda: None)
+    far.sendall(encode(Kind.HELLO, bytes(100)))
+
+    assert channel.read() is None
+    assert "does not speak TLS: dial tls+tcp://" in channel.failure
+    channel.close()
+    far.close()

@@ -346,7 +346,7 @@ def test_file_that_is_not_there_is_named():
     """The path was mistyped."""
     with pytest.raises(FileNotFoundError, match="tls= is neither PEM text nor a file.*no/such/file"):
         identity("no/such/file")
-    with pytest.raises(FileNotFoundError, match="tlscert= is neither PEM text nor a file.*no/such/file"):
+    with pytest.raises(ValueError, match="tlscert= is neither PEM text nor a file.*no/such/file"):
         Trust("no/such/file")
 
 

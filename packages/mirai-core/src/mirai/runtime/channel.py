@@ -44,7 +44,7 @@ class Channel:
         self.failure = ""  # why the stream ended, where that is not just that the peer left
         self._sock = sock
         self._pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has read and poll not seen
-        self._secured: bool = self._pending is None  # before that, TLS writes only once it has read
+        self._secured: bool = getattr(sock, "secured", True)  # before that, TLS writes only once it has read
         self._lead = lead
         self._readable = readable
         self._perform = perform

@@ -55,10 +55,10 @@ def dial(url: str, timeout: float = 10.0, tls: str | None = None) -> socket.sock
     return _transport(url).dial(url, timeout, tls)
 
 
-def failure(action: str, url: str, error: OSError) -> OSError:
-    """`error` in words that name the URL and what was tried; its class goes by its number, as ever."""
+def failure(action: str, url: str, error: OSError, hint: str = "") -> OSError:
+    """`error` in words that name the URL, what was tried, and what to do; its class goes by its number, as ever."""
     number = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
-    hint = _HINTS.get(number or 0, "")
+    hint = hint or _HINTS.get(number or 0, "")
     if type(error).__name__ == "gaierror":  # its numbers are of another kind: EAI_…
         hint = "see that the host's name is right, and known to this machine's resolver; or write its IP address"
     elif number == errno.EACCES and "://" in url and parse(url).port:

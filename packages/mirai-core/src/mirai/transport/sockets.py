@@ -104,9 +104,9 @@ def listen(url: str, tls: Identity | None = None) -> SocketListener:
 
 def dial(url: str, timeout: float, tls: str | None = None) -> socket.socket:
     address = parse(url)
+    if address.scheme == "tls+tcp":
+        return _dial_tls(url, address, timeout, tls)
     try:
-        if address.scheme == "tls+tcp":
-            return _dial_tls(address, timeout, tls)
         if address.port is not None:
             return _dial_tcp(address, timeout)
         return _dial_unix(address.place if address.scheme == "ipc" else "\0" + address.place, timeout)
@@ -180,13 +180,21 @@ def _dial_tcp(address: Address, timeout: float) -> socket.socket:
     return connection
 
 
-def _dial_tls(address: Address, timeout: float, tlscert: str | None) -> socket.socket:
+def _dial_tls(url: str, address: Address, timeout: float, tlscert: str | None) -> socket.socket:
     from mirai.transport.tls import Trust
     from mirai.transport.tls_socket import dialled
 
     trust = Trust(tlscert)
     deadline = time.monotonic() + timeout
-    return dialled(_dial_tcp(address, timeout), trust, address.place, deadline)
+    hint = ""
+    try:
+        connection = _dial_tcp(address, timeout)
+        hint = "see that who listens there speaks TLS, and is not stopped"
+        return dialled(connection, trust, address.place, deadline)
+    except TimeoutError as error:
+        raise failure("dial", url, error, hint) from None
+    except OSError as error:
+        raise failure("dial", url, error) from None
 
 
 def _server_context(tls: Identity | None) -> ssl.SSLContext:

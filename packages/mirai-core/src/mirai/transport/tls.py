@@ -100,8 +100,7 @@ class Trust:
                 be issued by; and it must be made out to the name or the IP address that is dialled.
 
         Raises:
-            ValueError: it is none of these.
-            OSError: the file cannot be read.
+            ValueError: it is none of these, or the file cannot be read.
         """
         self.pinned: bytes | None = None
         self.authorities: tuple[bytes, ...] = ()
@@ -109,7 +108,10 @@ class Trust:
             return
         pinned = _from_one_line(tlscert)
         if pinned is None:
-            text, origin = _read(tlscert, "tlscert")
+            try:
+                text, origin = _read(tlscert, "tlscert")
+            except OSError as error:
+                raise ValueError(f"{error.strerror}: {error.filename!r}") from None  # to dial again is of no use
             self.authorities = tuple(_ders(text, origin))
             if len(self.authorities) == 1 and SESSION_NAME.encode() in self.authorities[0]:
                 pinned = self.authorities[0]

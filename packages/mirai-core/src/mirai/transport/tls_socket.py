@@ -40,6 +40,7 @@ _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _VERSIONS = "the peer speaks no version of TLS that is spoken here, which are 1.2 and 1.3"
 _CIPHERS = "host and daemon have no cipher in common"
 _NOT_TLS = "the peer does not speak TLS: dial tls+tcp:// where the host listens at that, tcp:// where at that"
+_CLOSED = "the peer closed the connection during the TLS handshake: it may not speak TLS"
 _REFUSES = "the daemon refuses the host's certificate"
 _REASONS = {
     "HTTP_REQUEST": "the peer speaks HTTP, not TLS",
@@ -148,6 +149,10 @@ class TlsSocket(ssl.SSLSocket):
             except ssl.SSLError as error:
                 self._failure = explain(error, secured=self.secured)
                 raise self._failure from None
+            except (ConnectionResetError, BrokenPipeError):
+                if self.secured:
+                    raise
+                raise ConnectionResetError(errno.ECONNRESET, _CLOSED) from None
             except ValueError:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None  # it was closed
             if self._limit == 0.0:
@@ -166,8 +171,11 @@ class TlsSocket(ssl.SSLSocket):
             # It was full: most likely there is more of what was written at once. The caller gets it at once, too.
             try:
                 last = self._read(view[received:])
-            except OSError:
-                break  # nothing yet; or the next call meets it again
+            except _WANTS:
+                break
+            except ssl.SSLError as error:
+                self._failure = explain(error, secured=True)  # of the next call
+                break
             received += last
         return received
 
@@ -197,8 +205,11 @@ class TlsSocket(ssl.SSLSocket):
         return None if self._limit is None else time.monotonic() + self._limit
 
     def _wait(self, event: int, deadline: float | None) -> None:
+        descriptor = self.fileno()
+        if descriptor < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         poller = select.poll()
-        poller.register(self.fileno(), event)
+        poller.register(descriptor, event)
         milliseconds = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
         if not poller.poll(milliseconds):
             raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
@@ -244,9 +255,7 @@ def explain(error: ssl.SSLError, *, secured: bool) -> OSError:
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError):
         if secured:
             return BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        return ConnectionResetError(
-            errno.ECONNRESET, "the peer closed the connection during the TLS handshake; it may not speak TLS"
-        )
+        return ConnectionResetError(errno.ECONNRESET, _CLOSED)
     reason = error.reason or str(error)
     return TlsError(errno.EPROTO, f"{_REASONS.get(reason, 'TLS failed')} ({reason.lower().replace('_', ' ')})")
 
