@@ -286,10 +286,17 @@ def test_two_threads_write_each_part_once(ends):
     channel, lead, far = ends
     parts = [b"%05d" % number * 4000 for number in range(2000)]
     received = bytearray()
+    lock = threading.Lock()
+
+    def perform(order):
+        with lock:
+            order()
+
+    channel._perform = perform
 
     def submit():
         for part in parts:
-            channel.write([part])
+            perform(lambda: channel.write([part]))
 
     def take():
         while len(received) < sum(map(len, parts)):
@@ -310,8 +317,10 @@ def test_nothing_stays_behind_where_poll_does_not_see_it():
     """A record of TLS may hold more than the decoder has room for, and the kernel is empty then."""
     near, far = tls_pair()
     lead = Lead()
-    channel = Channel(near, lead, lambda: None)
-    frames = [encode(Kind.RESULT, bytes(size), seq=seq) for seq, size in enumerate([1000, 16_000, 40_000, 70_000] * 50, 1)]
+    channel = Channel(near, lead, lambda: None, lambda order: order())
+    frames = [
+        encode(Kind.RESULT, bytes(size), seq=seq) for seq, size in enumerate([1000, 16_000, 40_000, 70_000] * 50, 1)
+    ]
     read = []
     writing = threading.Thread(target=far.sendall, args=[b"".join(frames)])
     writing.start()
@@ -330,7 +339,7 @@ def test_what_is_written_in_the_handshake_waits_for_its_end_without_a_busy_loop(
     """The socket can be written to all the time, but TLS waits for something to read."""
     near, far = socket.socketpair()
     lead = Lead()
-    channel = Channel(accepted(near, tls().context()), lead, lambda: None)
+    channel = Channel(accepted(near, tls().context()), lead, lambda: None, lambda order: order())
 
     channel.write([b"early"])
     assert lead.events == READ
@@ -354,7 +363,7 @@ def test_what_is_written_in_the_handshake_waits_for_its_end_without_a_busy_loop(
 def test_failure_of_tls_is_told_from_an_end():
     """It is for the user, who is to change something."""
     near, far = socket.socketpair()
-    channel = Channel(accepted(near, tls().context()), Lead(), lambda: None)
+    channel = Channel(accepted(near, tls().context()), Lead(), lambda: None, lambda order: order())
     far.sendall(encode(Kind.HELLO, bytes(100)))
 
     assert channel.read() is None

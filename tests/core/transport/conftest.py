@@ -43,7 +43,7 @@ class Carrier:
 
     def address(self) -> str:
         """A new one, not in use."""
-        if self.scheme in ("tcp", "tls+tcp"):
+        if self.scheme in ("tcp", "tls+tcp", "ws", "wss"):
             return f"{self.scheme}://127.0.0.1:0"
         name = f"{os.getpid()}-{next(_numbers)}"
         return f"{self.scheme}://{tempfile.gettempdir() + '/' if self.scheme == 'ipc' else ''}{name}"
@@ -65,19 +65,19 @@ class Carrier:
         return connection
 
 
-class Tls:
-    """TLS over sockets. Both its ends take part in the handshake, and a test has one thread."""
+class Clothed:
+    """TLS and WebSocket over sockets. Both ends take part in their handshakes, and a test has one thread."""
 
     __name__ = "mirai.transport.sockets"
 
-    def listen(self, url: str) -> TlsListener:
-        return TlsListener(sockets.listen(url, session_identity()))
+    def listen(self, url: str) -> ShakingListener:
+        return ShakingListener(sockets.listen(url, session_identity() if url.startswith(TLS_SCHEMES) else None))
 
     def dial(self, url: str, timeout: float) -> socket.socket:
-        return sockets.dial(url, timeout, session_identity().tlscert)
+        return sockets.dial(url, timeout, session_identity().tlscert if url.startswith(TLS_SCHEMES) else None)
 
 
-class TlsListener(Backlog):
+class ShakingListener(Backlog):
     """One whose connections have made the handshake, in a thread of its own."""
 
     def __init__(self, listener: Listener) -> None:
@@ -108,14 +108,16 @@ def session_identity() -> Identity:
     return identity()
 
 
-tls = Tls()
+clothed = Clothed()
 
 CARRIERS = {
     "memory": Carrier("memory", memory, memory),
     "ipc": Carrier("ipc", sockets, sockets),
     "abstract": Carrier("abstract", sockets, sockets),
     "tcp": Carrier("tcp", sockets, sockets),
-    "tls": Carrier("tls+tcp", tls, tls),
+    "tls": Carrier("tls+tcp", clothed, clothed),
+    "ws": Carrier("ws", clothed, clothed),
+    "wss": Carrier("wss", clothed, clothed),
     "nng ipc": Carrier("ipc", nng, nng),
     "nng tcp": Carrier("tcp", nng, nng),
     "ipc to nng": Carrier("ipc", nng, sockets),

@@ -15,11 +15,12 @@ import time
 import pytest
 
 from mirai.transport import memory, nng
+from mirai.transport.urls import TLS_SCHEMES
 from tests.core.transport import peer
 from tests.core.transport.conftest import CARRIERS, DEADLINE, accept, is_readable, receive, receive_rest, silent_url
 from tests.waiting import wait_until
 
-over_tcp = pytest.mark.parametrize("carrier", ["tcp", "tls", "nng tcp"], indirect=True)
+over_tcp = pytest.mark.parametrize("carrier", ["tcp", "tls", "ws", "wss", "nng tcp"], indirect=True)
 either_side = pytest.mark.parametrize("side", ["dialled", "accepted"])
 
 
@@ -44,7 +45,7 @@ def test_connections_are_handed_over_in_blocking_mode(carrier, listener):
             assert far.gettimeout() is None
             assert near.getblocking()
             assert far.getblocking()
-            assert carrier.scheme == "tls+tcp" or (os.get_blocking(near.fileno()) and os.get_blocking(far.fileno()))
+            assert carrier.scheme in TLS_SCHEMES or (os.get_blocking(near.fileno()) and os.get_blocking(far.fileno()))
 
 
 def test_small_messages_are_not_held_back(ends):

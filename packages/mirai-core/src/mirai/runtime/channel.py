@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mirai.protocol.wire import Decoder
 from mirai.runtime.poller import READ, WRITE
-from mirai.transport.schemes import TlsError
+from mirai.transport.schemes import PeerError
 
 if TYPE_CHECKING:
     import socket
@@ -43,7 +43,9 @@ class Channel:
         self.heard = True  # something came since this was last set to False
         self.failure = ""  # why the stream ended, where that is not just that the peer left
         self._sock = sock
-        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)  # what TLS has read and poll not seen
+        self._pending: Callable[[], int] | None = getattr(
+            sock, "pending", None
+        )  # what was read and not taken, unseen by poll
         self._secured: bool = getattr(sock, "secured", True)  # before that, TLS writes only once it has read
         self._lead = lead
         self._readable = readable
@@ -67,8 +69,7 @@ class Channel:
                 self._look_whether_secured()
             return []
         except OSError as error:
-            if isinstance(error, TlsError):
-                self.failure = str(error.strerror)
+            self._fail(error)
             return None
         if not n:
             return None
@@ -77,9 +78,17 @@ class Channel:
         if self._pending is not None:
             if not self._secured:
                 self._look_whether_secured()
-            while self._pending():
-                frames += self.decoder.received(self._sock.recv_into(self.decoder.space()))
+            try:
+                while self._pending():
+                    frames += self.decoder.received(self._sock.recv_into(self.decoder.space()))
+            except OSError as error:
+                self._fail(error)
+                return None
         return frames
+
+    def _fail(self, error: OSError) -> None:
+        if isinstance(error, PeerError):
+            self.failure = str(error.strerror)
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""

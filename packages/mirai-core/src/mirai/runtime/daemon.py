@@ -22,7 +22,7 @@ from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
 from mirai.runtime import cleanup
 from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
 from mirai.runtime.joining import Refused, join, take_ticket
-from mirai.transport.schemes import TlsError, dial
+from mirai.transport.schemes import PeerError, dial
 from mirai.transport.urls import remove_local
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
@@ -418,7 +418,7 @@ def serve(url: str, options: Options, launch: str = "", ticket: tuple[str, bytes
         try:
             data, control = join(url, launch, ticket, options.tlscert)
         except OSError as error:
-            if not patient or isinstance(error, TlsError):
+            if not patient or isinstance(error, PeerError):
                 raise
             now = time.monotonic()
             reason = limits.reached(now)

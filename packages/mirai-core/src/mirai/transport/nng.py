@@ -85,7 +85,7 @@ class NngListener:
                 for option in _TCP_OPTIONS:
                     _check(lib.nng_stream_listener_set_bool(self._listener, option, True))
             _check(lib.nng_stream_listener_listen(self._listener))
-            if address.scheme == "tcp":
+            if address.port is not None:
                 port = ffi.new("int *")
                 _check(lib.nng_stream_listener_get_int(self._listener, b"tcp-bound-port", port))
                 address = address._replace(port=port[0])

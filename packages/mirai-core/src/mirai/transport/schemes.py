@@ -21,11 +21,12 @@ _HINTS = {
 }
 
 
-class TlsError(ConnectionError):
-    """One of both ends refuses the other's certificate, its version of TLS, or that it speaks none.
+class PeerError(ConnectionError):
+    """Who is there speaks something else, or is not who it should be: to try again is of no use."""
 
-    To try again is of no use.
-    """
+
+class TlsError(PeerError):
+    """One of both ends refuses the other's certificate, its version of TLS, or that it speaks none."""
 
 
 def listen(url: str, tls: Identity | None = None) -> Listener:
@@ -49,7 +50,7 @@ def dial(url: str, timeout: float = 10.0, tls: str | None = None) -> socket.sock
 
     Raises:
         OSError: nobody is there, or not yet.
-        TlsError: who is there is not who it should be.
+        PeerError: who is there is not who it should be, or speaks something else.
     """
     _check_tls(url, tls)
     return _transport(url).dial(url, timeout, tls)
@@ -64,7 +65,7 @@ def failure(action: str, url: str, error: OSError, hint: str = "") -> OSError:
     elif number == errno.EACCES and "://" in url and parse(url).port:
         hint = "ports below 1024 may be for root only: take a higher one, or 0 for any free one"
     text = f"cannot {action}: {error.strerror or error}" + (f", {hint}" if hint else "")
-    return TlsError(number, text, url) if isinstance(error, TlsError) else OSError(number, text, url)
+    return type(error)(number, text, url) if isinstance(error, PeerError) else OSError(number, text, url)
 
 
 def _check_tls(url: str, tls: object) -> None:
@@ -82,7 +83,7 @@ def _transport(url: str) -> Transport:
         return memory
     from mirai.transport import sockets
 
-    if scheme in ("ws", "wss") or (scheme == "ipc" and not sockets.HAVE_UNIX):
+    if scheme == "ipc" and not sockets.HAVE_UNIX:
         from mirai.transport import nng
 
         return nng

@@ -1,4 +1,4 @@
-"""`ipc://`, `abstract://`, `tcp://` and `tls+tcp://` over the standard library's sockets.
+"""Every scheme but `memory://` over the standard library's sockets.
 
 An ipc address is a socket file of mode 0600. Where the system tells who dials (SO_PEERCRED), a user other than
 this one and root is turned away, at abstract addresses too, which have no permissions of their own: unix(7).
@@ -15,7 +15,7 @@ import struct
 import time
 
 from mirai.transport.schemes import failure
-from mirai.transport.urls import Address, parse
+from mirai.transport.urls import TLS_SCHEMES, Address, parse
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class SocketListener:
 
     def __init__(self, address: Address, tls: Identity | None = None) -> None:
         self._is_tcp = address.port is not None
-        self._context = _server_context(tls) if address.scheme == "tls+tcp" else None
+        self._context = _server_context(tls) if address.scheme in TLS_SCHEMES else None
+        self._path = address.path if address.scheme in ("ws", "wss") else None
         self._file: str | None = None
         self._pid = os.getpid()
         if self._is_tcp:
@@ -71,20 +72,24 @@ class SocketListener:
                     return None
                 raise
             connection.setblocking(True)
-            if self._context is not None:
-                from mirai.transport.tls_socket import accepted
-
-                _set_tcp_options(connection)
-                try:
-                    return accepted(connection, self._context)
-                except OSError:
-                    continue  # it has left already
             if self._is_tcp:
-                _set_tcp_options(connection)
-            elif not is_welcome(peer_uid(connection), os.getuid()):
+                try:
+                    _set_tcp_options(connection)
+                    return self._clothe(connection)
+                except OSError:
+                    connection.close()  # it has left already
+            elif is_welcome(peer_uid(connection), os.getuid()):
+                return connection
+            else:
                 connection.close()
-                continue
-            return connection
+
+    def _clothe(self, connection: socket.socket) -> socket.socket:
+        """In what the scheme says; the handshakes are still to come."""
+        if self._context is not None:
+            from mirai.transport.tls_socket import accepted
+
+            connection = accepted(connection, self._context)
+        return connection if self._path is None else _as_websocket(connection, self._path)
 
     def close(self) -> None:
         # The file first: once the socket is closed, it may be someone else's. And never from a forked child.
@@ -104,8 +109,8 @@ def listen(url: str, tls: Identity | None = None) -> SocketListener:
 
 def dial(url: str, timeout: float, tls: str | None = None) -> socket.socket:
     address = parse(url)
-    if address.scheme == "tls+tcp":
-        return _dial_tls(url, address, timeout, tls)
+    if address.scheme in ("tls+tcp", "ws", "wss"):
+        return _dial_clothed(url, address, timeout, tls)
     try:
         if address.port is not None:
             return _dial_tcp(address, timeout)
@@ -180,21 +185,41 @@ def _dial_tcp(address: Address, timeout: float) -> socket.socket:
     return connection
 
 
-def _dial_tls(url: str, address: Address, timeout: float, tlscert: str | None) -> socket.socket:
-    from mirai.transport.tls import Trust
-    from mirai.transport.tls_socket import dialled
+def _dial_clothed(url: str, address: Address, timeout: float, tlscert: str | None) -> socket.socket:
+    trust = None
+    if address.scheme in TLS_SCHEMES:
+        from mirai.transport.tls import Trust
 
-    trust = Trust(tlscert)
+        trust = Trust(tlscert)
     deadline = time.monotonic() + timeout
     hint = ""
     try:
         connection = _dial_tcp(address, timeout)
-        hint = "see that who listens there speaks TLS, and is not stopped"
-        return dialled(connection, trust, address.place, deadline)
+        hint = f"see that who listens there speaks {address.scheme}://, and is not stopped"
+        if trust is not None:
+            from mirai.transport.tls_socket import dialled
+
+            connection = dialled(connection, trust, address.place, deadline)
+        if address.scheme == "tls+tcp":
+            return connection
+        try:
+            connection = _as_websocket(connection, address.path, masks=trust is None)
+            connection.ask(str(address._replace(path="")).partition("://")[2], deadline)  # type: ignore[attr-defined]
+            connection.settimeout(None)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
     except TimeoutError as error:
         raise failure("dial", url, error, hint) from None
     except OSError as error:
         raise failure("dial", url, error) from None
+
+
+def _as_websocket(connection: socket.socket, path: str, *, masks: bool | None = None) -> socket.socket:
+    from mirai.transport.websocket import WebSocket
+
+    return WebSocket(connection, path, masks=masks)  # type: ignore[return-value]  # in all that `base` promises it is one
 
 
 def _server_context(tls: Identity | None) -> ssl.SSLContext:
