@@ -231,6 +231,33 @@ def test_a_synchronous_task_sees_no_names_of_the_hosts_main(run_host):
     assert run_host(text) == "['there']\n['here']"
 
 
+def test_a_synchronous_task_leaves_the_hosts_classes_alone(run_host):
+    """It has its own, as on a daemon: what it does to them, and what they do, does not reach the host's."""
+    text = """
+        counter = 0
+
+        class Counted:
+            limit = 1
+
+            def count(self):
+                global counter
+                counter += 1
+                return counter
+
+        def change(counted):
+            Counted.limit = 2
+            return counted.count(), counted
+
+        with daemons(sync=True):
+            method = Counted.count
+            count, back = mirai(change, Counted()).result()
+            back.count()
+            print(count, counter, type(back) is Counted, Counted.limit, Counted.count is method)
+    """
+
+    assert run_host(text) == "1 1 True 1 True"
+
+
 def test_what_a_synchronous_task_changes_is_put_back(here, monkeypatch):
     """As on a daemon."""
     monkeypatch.delenv("LEFT_BY_A_TASK", raising=False)

@@ -11,7 +11,7 @@ import functools
 import io
 import sys
 
-from mirai.protocol.wire import split_buffers, with_buffers
+from mirai.protocol.wire import MOST_BUFFERS, split_buffers, with_buffers
 
 try:
     import _pickle as pickle  # half of the import of `pickle` is for the pickler in Python, which nobody uses
@@ -83,16 +83,17 @@ def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | Non
     if not buffers:
         return 0, pickled
     raw = [buffer.raw() for buffer in buffers]
-    if any(view.nbytes < OUT_OF_BAND for view in raw):
+    if len(raw) > MOST_BUFFERS or any(view.nbytes < OUT_OF_BAND for view in raw):
         raw.clear()
 
-        def keep_small(buffer: pickle.PickleBuffer) -> bool:
+        def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
             view = buffer.raw()
-            if view.nbytes >= OUT_OF_BAND:
+            kept = view.nbytes < OUT_OF_BAND or len(raw) == MOST_BUFFERS
+            if not kept:
                 raw.append(view)
-            return view.nbytes < OUT_OF_BAND
+            return kept
 
-        pickled = _pickled(value, by_value, to_daemon, keep_small, reduce)
+        pickled = _pickled(value, by_value, to_daemon, keep_in_band, reduce)
         if not raw:
             return 0, pickled
     # Copied: what the caller changes after the call has no effect.
@@ -242,8 +243,23 @@ def _picklers() -> tuple[type[Any], type[Any]]:
     """The pickler for results, and the one for tasks. Made when needed: cloudpickle takes 18 ms to import."""
     import cloudpickle
 
-    class TaskPickler(cloudpickle.Pickler):  # type: ignore[misc]
+    from mirai.protocol.classes import reduction
+
+    class ResultPickler(cloudpickle.Pickler):  # type: ignore[misc]
+        """Leaves the classes of whoever loads them alone."""
+
+        to_daemon = False
+
+        def reducer_override(self, value: Any) -> Any:
+            reduced = super().reducer_override(value)
+            if isinstance(value, type) and isinstance(reduced, tuple):
+                return reduction(value, reduced, to_daemon=self.to_daemon)
+            return reduced
+
+    class TaskPickler(ResultPickler):
         """Binds functions of `__main__` to the `__main__` of whoever loads them."""
+
+        to_daemon = True
 
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
@@ -256,7 +272,7 @@ def _picklers() -> tuple[type[Any], type[Any]]:
                 reduced = (*reduced[:-1], _set_main_function)
             return reduced
 
-    return cloudpickle.Pickler, TaskPickler
+    return ResultPickler, TaskPickler
 
 
 class _Main(dict):  # type: ignore[type-arg]  # which would need typing here

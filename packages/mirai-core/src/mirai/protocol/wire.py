@@ -33,6 +33,7 @@ HEADER = struct.Struct("<BBHIQQ")
 HEADER_SIZE = HEADER.size
 CHUNK = 65536  # what is read at once; `recv` of more pays for fresh memory at every call
 ALIGNMENT = 64
+MOST_BUFFERS = 0xFFFF  # of one frame: the header has two bytes for their count
 
 _LAST_KIND = max(Kind)
 _TLS = (21, 22)  # what its records begin with that come first: alert, handshake (RFC 8446, 5.1)

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mirai.protocol import classes
 from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
 from mirai.runtime.cleanup import Cleanup
@@ -69,6 +70,7 @@ class Sync:
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
         try:
+            classes.apart += 1
             with _CtrlC() as ctrl_c:
                 status, (count, body) = self._evaluator.run(1, task.count, blob, joined(task.body), task.everywhere)
             if task.everywhere:
@@ -76,6 +78,7 @@ class Sync:
             else:
                 self._evaluator.baseline.restore()
         finally:
+            classes.apart -= 1
             sys.modules["__main__"] = host
             if random_numbers is not None:
                 random_numbers.restore()
