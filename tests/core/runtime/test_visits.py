@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -27,12 +28,19 @@ def profile(request):
 
 @pytest.fixture
 def visit(profile):
-    """A visit to that profile's host."""
-    found = [visit for visit in visits() if visit.ask("status").get("profile") == profile]
-    (mine,) = [visit for visit in found if visit.ask("status")["pid"] == os.getpid()]
-    yield mine
-    for each in found:
-        each.close()
+    """A visit to that profile's host, among those that may be here for other reasons."""
+    with ExitStack() as stack:
+        mine = [each for each in map(stack.enter_context, map(closing, visits())) if is_ours(each, profile)]
+        assert len(mine) == 1
+        yield mine[0]
+
+
+def is_ours(visit, profile) -> bool:
+    try:
+        seen = visit.ask("status")
+    except OSError:
+        return False  # it has ended meanwhile
+    return (seen.get("profile"), seen.get("pid")) == (profile, os.getpid())
 
 
 def test_a_visitor_sees_what_the_host_sees(visit, profile):
@@ -59,15 +67,12 @@ def test_a_wrong_question_is_answered_by_an_error(visit):
     assert visit.ask("status")["connections"] == 1
 
 
-def test_a_visitor_who_talks_nonsense_is_sent_away(profile):
+def test_a_visitor_who_talks_nonsense_is_sent_away(visit, profile):
     """And the host serves on."""
-    for visit in list(visits()):
-        if visit.ask("status").get("profile") == profile:
-            visit._socket.sendall(encode(Kind.RESULT, b"x"))
-            with pytest.raises(OSError, match="gone"):
-                visit.ask("status")
-        visit.close()
+    visit._socket.sendall(encode(Kind.RESULT, b"x"))
 
+    with pytest.raises(OSError, match="gone"):
+        visit.ask("status")
     assert mirai("1", _compute=profile).result(10) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,13 @@ def launch_more(name: str, profile: Profile, n: int | None) -> str:
     count = n or (launch.n if launch else None) or profile.n or (launch.launcher.places if launch else 1)
     launcher = {"kind": launch.launcher.name, **_options(launch.launcher)} if launch else None
     for visit in visits():
-        try:
-            if visit.ask("status").get("profile") != name:
-                continue
+        with closing(visit):
+            try:
+                if visit.ask("status").get("profile") != name:
+                    continue
+            except OSError:
+                continue  # it has gone
             answer = visit.ask("launch", LAUNCH, n=count, launcher=launcher, options=profile.daemon_options())
-        finally:
-            visit.close()
         if "error" in answer:
             raise RuntimeError(answer["error"])
         return f"{answer['launched']} daemons launched by {answer['by']}; mirai top shows what becomes of them"
