@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import closing
 
 import psutil
 import pytest
@@ -29,6 +30,7 @@ from mirai import (
 )
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import Decoder, encode
+from mirai.transport.schemes import listen
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -336,3 +338,25 @@ def test_an_address_in_use_is_an_error_at_the_call():
 def test_the_interpreter_is_the_hosts(network):
     """It works on this machine as it is."""
     assert launch_remote()[0].argv[0] == sys.executable
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can listen as another user")
+def test_a_daemon_runs_nothing_for_another_user(tmp_path):
+    """A path in a directory for all may be anybody's; what listens there would have its code run by the daemon's user."""
+    tmp_path.chmod(0o777)
+    for directory in list(tmp_path.parents)[:3]:
+        directory.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        impostor = listen(f"ipc://{tmp_path}/s")
+    finally:
+        os.seteuid(0)
+    with closing(impostor):
+        (tmp_path / "s").chmod(0o777)
+
+        ended = subprocess.run(
+            [sys.executable, "-m", "mirai.launch", "daemon", impostor.url], capture_output=True, text=True, timeout=20
+        )
+
+    assert ended.returncode == 10
+    assert "who listens there is user 65534" in ended.stderr

@@ -80,6 +80,8 @@ def join(
             ).encode()
             sock = dial(url, TIMEOUT, tlscert)
             said.append((sock, hello))
+            if ticket is None and is_private(url):
+                _see_whose(sock, url)
             sock.sendall(encode(Kind.HELLO, hello))
         if ticket is not None or not is_private(url):
             for sock, hello in said:
@@ -89,6 +91,18 @@ def join(
             sock.close()
         raise
     return said[0][0], said[1][0]
+
+
+def _see_whose(sock: socket.socket, url: str) -> None:
+    """Without a ticket all that speaks for a host is that it is this user's, or root's."""
+    from mirai.transport.sockets import is_welcome, peer_uid
+
+    owner = peer_uid(sock)
+    if not is_welcome(owner, os.getuid()):
+        raise Refused(
+            f"{url}: who listens there is user {owner}, whose tasks user {os.getuid()} would run: "
+            "take a path in a directory of your own (local_url() makes one), or tcp://, which needs a ticket"
+        )
 
 
 def _prove(sock: socket.socket, hello: bytes, ticket: tuple[str, bytes] | None, url: str) -> None:
