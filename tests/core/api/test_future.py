@@ -646,10 +646,11 @@ def test_the_stack_of_a_running_task_can_be_seen(one, running):
 
     m = running(outer)
 
-    stack = m.stack()
-
+    stack = wait_until(
+        lambda: stack if "in begin\n    time.sleep(300)" in (stack := m.stack()) else "",
+        lambda: f"the task to be where it stays:\n{m.stack()}",
+    )
     assert "in outer" in stack
-    assert "in begin\n    time.sleep(300)" in stack
     assert "mirai/runtime" not in stack
     assert m.running()
 

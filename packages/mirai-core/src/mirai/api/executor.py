@@ -71,7 +71,9 @@ class MiraiExecutor(Executor):
             mirais.reverse()
             while mirais:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                yield from mirais.pop().result(left)
+                values = mirais[-1].result(left)
+                mirais.pop()
+                yield from values
         finally:
             stop_mirai(mirais)
 
