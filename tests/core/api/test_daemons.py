@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import pickle
 import signal
@@ -669,3 +670,33 @@ def test_several_threads_may_set_profiles_of_their_own():
         thread.join(DEADLINE)
 
     assert values == {f"profile {i}": [2 * x for x in range(20)] for i in range(4)}
+
+
+def test_who_comes_and_goes_is_logged(caplog):
+    """Under the name of the package, for who wants to see it."""
+    caplog.set_level(logging.INFO, "mirai")
+    with daemons(1):
+        pid = mirai(tasks.pid).result(DEADLINE)
+        lost = mirai(tasks.kill_daemon, signal.SIGKILL)
+        assert isinstance(lost.exception(DEADLINE), ConnectionReset)
+
+    joined, left = (record for record in caplog.records if record.levelno == logging.INFO)
+    assert (joined.name, left.name) == ("mirai", "mirai")
+    assert joined.message.startswith("daemon 1 joined")
+    assert str(pid) in joined.message
+    assert left.message == "daemon 1 was killed by SIGKILL"
+
+
+def test_by_default_nothing_is_said(run_host):
+    """What a task comes to is in its mirai."""
+    output = run_host("""
+        import os, signal
+        with daemons(2):
+            lost = mirai("import os; os.kill(os.getpid(), 9)")
+            failed = mirai("1 / 0")
+            stopped = mirai("import time; time.sleep(100)")
+            stopped.cancel()
+            print([type(m.data).__name__ for m in call_mirai([lost, failed, stopped])])
+    """)
+
+    assert output == "['ConnectionReset', 'MiraiError', 'Canceled']"

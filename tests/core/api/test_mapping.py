@@ -91,6 +91,11 @@ def test_rows_of_a_two_dimensional_array_are_calls(shared):
     assert mirai_map(numpy.array([1, 2]), ratio, 2).collect() == [0.5, 1]
 
 
+def test_a_list_of_lists_is_no_table(shared):
+    """Each of its elements is a list; a table says that it is one."""
+    assert mirai_map([[1, 2], [3, 4]], sum).collect() == [3, 7]
+
+
 def test_constants_follow_the_element(shared):
     """Positional ones and by name, the same for every call."""
     assert mirai_map([1, 2], lambda *args, **kwargs: (args, kwargs), "b", c="d").collect() == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -95,3 +96,20 @@ def test_counts_are_cheap_enough_to_ask_for_at_every_task(shared):
 
     assert time.monotonic() - start < 10
     wait_until(lambda: info().awaiting == info().executing == 0, lambda: f"all to be done: {info()}")
+
+
+def test_what_a_shell_starts_with_is_not_for_daemons(run_host, tmp_path):
+    """A daemon is no shell."""
+    startup = tmp_path / "startup.py"
+    startup.write_text("raise RuntimeError('not for daemons')")
+
+    with_startup = {**os.environ, "PYTHONSTARTUP": str(startup)}
+
+    assert run_host("with daemons(1): print(mirai('1').result(20))", with_startup) == "1"
+
+
+def test_a_task_sees_nothing_of_the_launch(shared):
+    """What a daemon was told on its way is no task's business, and must not reach those that it starts itself."""
+    assert mirai("import os; [n for n in os.environ if n.startswith('MIRAI_')]").result(20) == [
+        name for name in os.environ if name.startswith("MIRAI_")
+    ]
