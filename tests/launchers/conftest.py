@@ -53,14 +53,11 @@ def sshd() -> str:
     return require("SSHD_CONFIG", "sshd")
 
 
-@pytest.fixture
-def ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A stand-in for sshd that has faults to order; `ssh://box` leads there, as ~/.ssh/config says."""
+@pytest.fixture(scope="session")
+def _shared_ssh_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     from tests.launchers.ssh_server import Server
 
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with Server(tmp_path / ".ssh") as server:
+    with Server(tmp_path_factory.mktemp("home") / ".ssh") as server:
         yield server
 
 
@@ -76,3 +73,26 @@ def torque(slurm: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def sge(home: Path, impatient: None) -> str:
     """A real Grid Engine."""
     return require("SGE_ROOT", "sge", "qsub", "qstat", "qacct", "qdel")
+
+
+@pytest.fixture
+def ssh_server(_shared_ssh_server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A stand-in for sshd that has faults to order; `ssh://box` leads there, as ~/.ssh/config says."""
+    _shared_ssh_server.reset()
+    _at_home(_shared_ssh_server, monkeypatch)
+    return _shared_ssh_server
+
+
+@pytest.fixture
+def mortal_ssh_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """The same, to be cut off."""
+    from tests.launchers.ssh_server import Server
+
+    with Server(tmp_path / ".ssh") as server:
+        _at_home(server, monkeypatch)
+        yield server
+
+
+def _at_home(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(server.home.parent))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)

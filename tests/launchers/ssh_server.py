@@ -30,16 +30,13 @@ class Server:
     """
 
     def __init__(self, home: Path) -> None:
-        """Write the client's configuration, keys and known hosts."""
+        """Make its key."""
         self.home = home
         self.key = asyncssh.generate_private_key("ssh-ed25519")
+        self._client = asyncssh.generate_private_key("ssh-ed25519")
         home.mkdir(mode=0o700)
         self.key.write_private_key(home / "host_key")
-        client = asyncssh.generate_private_key("ssh-ed25519")
-        client.write_private_key(home / "id")
-        (home / "id").chmod(0o600)
-        self.let_in(client)
-        self.order()
+        self.let_in(self._client)
 
     def __enter__(self) -> Server:
         words = [sys.executable, "-m", "tests.launchers.ssh_server", self.home]
@@ -47,9 +44,19 @@ class Server:
         self._process = subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        (self.home / "config").write_text(CONFIG.format(port=self.port))
-        self.know(self.key)
+        self.reset()
         return self
+
+    def reset(self) -> None:
+        """Write the client's configuration, key and known hosts anew, order no faults, forget the log."""
+        (self.home / "config").write_text(CONFIG.format(port=self.port))
+        (self.home / "id").unlink(missing_ok=True)
+        self._client.write_private_key(self.home / "id")
+        (self.home / "id").chmod(0o600)
+        self.let_in(self._client)
+        self.know(self.key)
+        self.order()
+        (self.home / "log").write_text("")
 
     def __exit__(self, *_: object) -> None:
         self.cut()
@@ -100,8 +107,7 @@ class Server:
         return self._log("command")
 
     def _log(self, kind: str) -> list[str]:
-        path = self.home / "log"
-        rows = map(json.loads, path.read_text().splitlines() if path.exists() else [])
+        rows = map(json.loads, (self.home / "log").read_text().splitlines())
         return [row[1] for row in rows if row[0] == kind]
 
 

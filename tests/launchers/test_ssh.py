@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import socket
 import subprocess
 import sys
 
+import psutil
 import pytest
 
 import mirai
 from mirai.hookspecs import LaunchCommand
+from mirai.runtime import dispatcher
 from mirai_launchers import SshConfig, TunnelConfig, ssh_config
+from tests.waiting import wait_until
+
+DEADLINE = 20  # seconds; what takes longer hangs
+LOOPBACK = "tcp://127.0.0.1:0"
 
 URL = "tcp://10.0.0.1:5555"
 COMMAND = LaunchCommand(
@@ -123,3 +131,119 @@ def test_importing_it_is_light():
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=30).split()
 
     assert {"asyncssh", "asyncio", "cryptography", "subprocess"}.intersection(loaded) <= {"subprocess"}
+
+
+# From here on with a host: real tasks on real daemons
+
+
+def node_and_pid():
+    return os.uname().nodename, os.getpid()
+
+
+def online(n):
+    wait_until(lambda: mirai.status().connections == n, lambda: f"{n} daemons: {mirai.status()}", DEADLINE)
+    return [psutil.Process(row.pid) for row in mirai.status().daemons]
+
+
+@pytest.mark.parametrize("tunnel", [False, True])
+def test_tasks_run_there(ssh_server, tunnel):
+    """And afterwards nothing is left, here or there."""
+    launcher = ssh_config("ssh://box", python=sys.executable, tunnel=tunnel)
+
+    with mirai.daemons(2, url=LOOPBACK, remote=launcher):
+        _, pid = mirai.mirai(node_and_pid).result(DEADLINE)
+        processes = online(2)
+        assert pid in [process.pid for process in processes]
+        assert {row.id for row in mirai.status().launches} == {f"box pid {process.pid}" for process in processes}
+
+    assert not any(process.is_running() for process in processes)
+
+
+def test_a_login_that_fails_is_told_to_who_waits(ssh_server, monkeypatch):
+    """Within a bound, with what to do."""
+    monkeypatch.setattr(dispatcher, "UNEASY", 0.05)
+    monkeypatch.setattr(dispatcher, "LOST", 0.2)
+    (ssh_server.home / "known_hosts").unlink()
+
+    with (  # noqa: PT031
+        pytest.warns(RuntimeWarning, match="its host key is not known"),
+        mirai.daemons(1, url=LOOPBACK, remote=ssh_config("ssh://box")),
+    ):
+        task = mirai.mirai(node_and_pid)
+        wait_until(lambda: mirai.status().launches[0].state == "failed", "it to be known")
+        assert "accept it by `ssh box true`" in mirai.status().launches[0].reason
+        with pytest.raises(mirai.ConnectionReset, match="its host key is not known"):
+            task.result(DEADLINE)
+
+
+def test_a_tunnel_that_breaks_is_told(mortal_ssh_server):
+    """Its daemons are gone with it, and so are their tasks."""
+    with mirai.daemons(1, url=LOOPBACK, remote=ssh_config("ssh://box", python=sys.executable, tunnel=True)):
+        task = mirai.mirai("import time; time.sleep(600)")
+        (process,) = online(1)
+        wait_until(task.running, "the task to begin")
+
+        with pytest.warns(RuntimeWarning, match="the ssh connection to box broke"):  # noqa: PT031
+            mortal_ssh_server.cut()
+            with pytest.raises(mirai.ConnectionReset):
+                task.result(DEADLINE)
+            wait_until(lambda: not process.is_running(), "the daemon to end")
+
+
+def real(sshd, remotes, **options):
+    return ssh_config(remotes, config=sshd, python=sys.executable, **options)
+
+
+@pytest.mark.parametrize(
+    ("remote", "tunnel"), [("mirai-ssh", False), ("mirai-ssh", True), ("mirai-remote", True), ("mirai-inner", True)]
+)
+def test_tasks_run_on_real_servers(sshd, remote, tunnel):
+    """From `mirai-remote` only a tunnel leads back here; to `mirai-inner` only a jump leads."""
+    with mirai.daemons(2, url=LOOPBACK, remote=real(sshd, f"ssh://{remote}", tunnel=tunnel)):
+        node, _ = mirai.mirai(node_and_pid).result(DEADLINE)
+        processes = online(2)
+
+    assert node == (socket.gethostname() if remote == "mirai-ssh" else "mirai-remote")
+    assert not any(process.is_running() for process in processes)
+
+
+def test_many_daemons_on_a_real_server(sshd):
+    """OpenSSH takes ten sessions a connection, and drops logins from the tenth at a time on."""
+    with mirai.daemons(25, url=LOOPBACK, remote=real(sshd, "ssh://mirai-ssh")):
+        assert len(online(25)) == 25
+        assert sum(mirai.mirai_map(range(100), abs).collect()) == 4950
+
+
+HOST = """
+import mirai, sys, time
+from mirai_launchers import ssh_config
+options = {options!r}
+mirai.daemons(2, url="tcp://127.0.0.1:0", remote=ssh_config(config={config!r}, python=sys.executable, **options))
+for _ in range(2):
+    mirai.mirai({task!r})
+while mirai.status().connections < 2 or mirai.status().mirai.executing < 2:
+    time.sleep(0.01)
+print(*(row.pid for row in mirai.status().daemons), flush=True)
+time.sleep(600)
+"""
+SLEEP = "import time; time.sleep(600)"
+HOT = "import re; re.match('(a+)+b', 'a' * 60)"  # compiled code that lets no other thread run
+
+
+@pytest.mark.parametrize("task", [SLEEP, HOT], ids=["asleep", "hot"])
+@pytest.mark.parametrize("remote", ["mirai-ssh", "mirai-inner"])
+def test_when_the_host_is_killed_nothing_is_left_on_real_servers(sshd, remote, task):
+    """Sshd ends no process when its connection ends."""
+    options = {"remotes": f"ssh://{remote}", "tunnel": remote != "mirai-ssh"}
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST.format(config=sshd, options=options, task=task)], stdout=subprocess.PIPE, text=True
+    )
+    daemons = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
+    supervisors = {daemon.parent() for daemon in daemons}
+
+    host.kill()
+    host.wait()
+    host.stdout.close()
+
+    assert len(daemons) == 2
+    wait_until(lambda: not any(process.is_running() for process in {*daemons, *supervisors}), "them to end", DEADLINE)

@@ -106,6 +106,16 @@ def test_a_launch_is_seen_from_submitted_to_ended(queue):
         assert status().launches[1].to_dict()["reason"] == "closed its connection"
 
 
+def test_what_it_is_called_may_be_known_later(queue):
+    """A process on another machine has a number only once somebody is there to start it."""
+    with daemons(1, url=LOOPBACK, remote=queue):
+        assert status().launches[0].id == "0"
+        queue.jobs[0].id = "alpha pid 4711"
+        queue.run(0)
+        wait_until(lambda: states() == ["connected"], lambda: f"it to connect: {status()}")
+        assert status().launches[0].id == "alpha pid 4711"
+
+
 def test_as_many_as_the_launcher_has_places(queue):
     """Where no number is said."""
     with daemons(url=LOOPBACK, remote=queue):

@@ -14,6 +14,7 @@ import logging
 import os
 import selectors
 import threading
+import warnings
 from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -326,10 +327,13 @@ class _Session:
 
     def _break(self, why: str) -> None:
         self.is_closing = True
+        text = f"the ssh connection to {self._place.remote} broke: {why}"
         if self._daemons:
-            log.warning("the ssh connection to %s broke: %s", self._place.remote, why)
+            log.error(text)
+            with suppress(Warning):  # raised here it would end the thread
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
         for number in list(self._daemons):
-            self._finish(number, "connection lost", f"the ssh connection to {self._place.remote} broke: {why}")
+            self._finish(number, "connection lost", text)
 
     async def _event(self) -> dict[str, Any] | None:
         """The next thing that the supervisor says, None where it says no more."""
@@ -417,7 +421,7 @@ def _why_no_greeting(place: login.Place, python: str, status: int | None, lost: 
 def _why_ended(order: Order, status: int, said: str) -> str:
     how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
     hint = ""
-    if "cannot dial" in said and order.tunnel is None and addresses.is_loopback(order.url):
+    if "cannot dial: Connection refused" in said and order.tunnel is None and addresses.is_loopback(order.url):
         hint = f"; {order.url} leads to that machine itself: listen at host_url(), or give tunnel=True"
     return f"the daemon on {order.place.remote} {how}" + (f": {said}" if said else "") + hint
 

@@ -42,6 +42,7 @@ class Tracked:
     def turn(self, state: str, reason: str = "") -> None:
         """It is in another state from now on."""
         self.state, self.reason, self.since = state, reason, time.time()
+        self.id = str(self.launch.id)  # of a process on another machine it is known only now
 
 
 class Launches:
