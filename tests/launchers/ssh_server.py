@@ -17,7 +17,8 @@ CONFIG = """
 Host box
   HostName 127.0.0.1
   Port {port}
-  IdentityFile ~/.ssh/id
+  IdentityFile {home}/id
+  {more}
 """
 
 
@@ -27,11 +28,13 @@ class Server:
     Attributes:
         port: where it listens, on the loopback.
         key: its host key.
+        anywhere: a client's configuration that does for those who have another home.
     """
 
     def __init__(self, home: Path) -> None:
         """Make its key."""
         self.home = home
+        self.anywhere = home / "anywhere"
         self.key = asyncssh.generate_private_key("ssh-ed25519")
         self._client = asyncssh.generate_private_key("ssh-ed25519")
         home.mkdir(mode=0o700)
@@ -49,7 +52,9 @@ class Server:
 
     def reset(self) -> None:
         """Write the client's configuration, key and known hosts anew, order no faults, forget the log."""
-        (self.home / "config").write_text(CONFIG.format(port=self.port))
+        (self.home / "config").write_text(CONFIG.format(port=self.port, home="~/.ssh", more=""))
+        more = f"UserKnownHostsFile {self.home}/known_hosts"
+        self.anywhere.write_text(CONFIG.format(port=self.port, home=self.home, more=more))
         (self.home / "id").unlink(missing_ok=True)
         self._client.write_private_key(self.home / "id")
         (self.home / "id").chmod(0o600)

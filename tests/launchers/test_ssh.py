@@ -14,6 +14,7 @@ import pytest
 import mirai
 from mirai.hookspecs import LaunchCommand
 from mirai.runtime import dispatcher
+from mirai.testing import LauncherSuite
 from mirai_launchers import SshConfig, TunnelConfig, ssh_config
 from tests.waiting import wait_until
 
@@ -133,7 +134,31 @@ def test_importing_it_is_light():
     assert {"asyncssh", "asyncio", "cryptography", "subprocess"}.intersection(loaded) <= {"subprocess"}
 
 
-# From here on with a host: real tasks on real daemons
+# From here on with servers: a stand-in, and real ones where they are
+
+
+class TestSsh(LauncherSuite):
+    """Plain, on the stand-in."""
+
+    @pytest.fixture
+    def launcher(self, ssh_server):
+        return ssh_config("ssh://box", python=sys.executable, config=str(ssh_server.anywhere))
+
+
+class TestTunnel(LauncherSuite):
+    """Through a tunnel, on the stand-in."""
+
+    @pytest.fixture
+    def launcher(self, ssh_server):
+        return TunnelConfig("ssh://box", python=sys.executable, config=str(ssh_server.anywhere))
+
+
+class TestOpenSsh(LauncherSuite):
+    """The real one, reached by a jump, which only a tunnel leaves."""
+
+    @pytest.fixture
+    def launcher(self, sshd):
+        return TunnelConfig("ssh://mirai-inner", python=sys.executable, config=sshd)
 
 
 def node_and_pid():
@@ -197,9 +222,10 @@ def real(sshd, remotes, **options):
 @pytest.mark.parametrize(
     ("remote", "tunnel"), [("mirai-ssh", False), ("mirai-ssh", True), ("mirai-remote", True), ("mirai-inner", True)]
 )
-def test_tasks_run_on_real_servers(sshd, remote, tunnel):
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp"])
+def test_tasks_run_on_real_servers(sshd, remote, tunnel, scheme):
     """From `mirai-remote` only a tunnel leads back here; to `mirai-inner` only a jump leads."""
-    with mirai.daemons(2, url=LOOPBACK, remote=real(sshd, f"ssh://{remote}", tunnel=tunnel)):
+    with mirai.daemons(2, url=f"{scheme}://127.0.0.1:0", remote=real(sshd, f"ssh://{remote}", tunnel=tunnel)):
         node, _ = mirai.mirai(node_and_pid).result(DEADLINE)
         processes = online(2)
 

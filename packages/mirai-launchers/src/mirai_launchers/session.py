@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mirai")
 
-BEAT = 20.0  # seconds between two signs of life to a supervisor, which waits supervisor.SILENCE for one
+BEAT = 60.0  # seconds between two signs of life to a supervisor, which waits supervisor.SILENCE for one
 START = 60.0  # seconds that a remote Python has to start: its files may be on a slow network
 CLOSE = 3.0  # seconds that a connection has to close
 BOUND = supervisor.GRACE + login.KEEPALIVE * (login.UNANSWERED + 1)  # seconds until a process, or its connection, ended

@@ -98,7 +98,7 @@ class SshConfig(Launcher):
             command.argv[1:],
             command.env,
             url,
-            addresses.carried(url) if self.tunnel else None,
+            addresses.carried(url) if self.tunnel and url else None,
             self._stays(_word_after(command.argv, "--autoexit")),
         )
 
@@ -112,8 +112,9 @@ class SshConfig(Launcher):
             words += ["-F", self.config]
         if remote.port is not None:
             words += ["-p", str(remote.port)]
-        if self.tunnel:
-            host, port = addresses.carried(_word_after(command.argv, "daemon"))
+        url = _word_after(command.argv, "daemon")
+        if self.tunnel and url:
+            host, port = addresses.carried(url)
             host = f"[{host}]" if ":" in host else host
             words += ["-R", f"{host}:{port}:{host}:{port}"]
         there = shell.line(LaunchCommand(command.run_by(self.python).argv))

@@ -27,7 +27,7 @@ from typing import Any
 TAIL = 2000  # bytes of what a daemon prints that are kept
 LEAVING = 1.0  # seconds that daemons have to leave by themselves once their host is gone
 GRACE = 5.0  # seconds between asking a process to end and ending it
-SILENCE = 300.0  # seconds without an order after which the host, which sends some, is gone
+SILENCE = 3600.0  # seconds without an order after which the host, which sends some, is gone; it may be stopped a while
 FOREVER = float("inf")
 
 
