@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import psutil
 
+from mirai.runtime import dispatcher
+
 
 class Inventory(NamedTuple):
     """What there is at one time; processes and files may be somebody else's."""
@@ -42,9 +44,11 @@ def leftovers(before: Inventory) -> list[str]:
 
 def _descriptors() -> list[tuple[int, str]]:
     found = []
+    pooled = "/memfd:mirai (deleted)" if dispatcher._open else None  # kept for a while, as long as daemons are set
     for name in os.listdir("/dev/fd"):
         try:
-            found.append((int(name), os.readlink(f"/dev/fd/{name}")))
+            if (target := os.readlink(f"/dev/fd/{name}")) != pooled:
+                found.append((int(name), target))
         except OSError:
             pass  # that of the listing itself
     return found

@@ -25,6 +25,10 @@ def test_numbers_keep_their_meaning():
         "PROOF": 15,
         "PING": 16,
         "ASK": 17,
+        "SEGMENT": 18,
+        "FREE": 19,
+        "DROP": 20,
+        "TRIM": 21,
     }
     assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
     assert EVERYWHERE == 1

@@ -180,7 +180,7 @@ def test_a_size_without_memory_for_it_is_refused():
 def test_buffers_arrive_beside_the_pickle(pickled, buffers):
     """Of any size, none at all too."""
     pickled = pickle.dumps(pickled)
-    parts = with_buffers(pickled, [memoryview(buffer) for buffer in buffers])
+    parts = with_buffers([pickled], [memoryview(buffer) for buffer in buffers])
     body = b"".join(parts)
     found, views = split_buffers(len(buffers), body)
 
@@ -192,7 +192,7 @@ def test_buffers_arrive_beside_the_pickle(pickled, buffers):
 
 def test_buffers_are_views_into_the_body():
     """To copy them is what they are sent beside the pickle to avoid; and an array may be written to."""
-    body = bytearray(b"".join(with_buffers(b"pickle", [memoryview(b"a" * 10), memoryview(b"b" * 10)])))
+    body = bytearray(b"".join(with_buffers([b"pickle"], [memoryview(b"a" * 10), memoryview(b"b" * 10)])))
     _, (a, b) = split_buffers(2, body)
     b[0] = ord("!")
 
@@ -203,7 +203,7 @@ def test_buffers_are_views_into_the_body():
 @pytest.mark.parametrize("pickled", [0, 1, 47, 48, 49, 100])
 def test_buffers_are_aligned(pickled):
     """Vector instructions want it, and some libraries insist."""
-    parts = with_buffers(bytes(pickled), [memoryview(b"a" * 5), memoryview(b"b" * 100), memoryview(b"c")])
+    parts = with_buffers([bytes(pickled)], [memoryview(b"a" * 5), memoryview(b"b" * 100), memoryview(b"c")])
     body = b"".join(parts)
 
     assert [body.index(letter) % ALIGNMENT for letter in (b"a", b"b", b"c")] == [0, 0, 0]
@@ -213,7 +213,7 @@ def test_large_buffers_are_not_joined():
     """A hundred megabytes are written from where they are."""
     buffer = memoryview(bytearray(1000))
 
-    assert any(part is buffer for part in with_buffers(b"pickle", [buffer]))
+    assert any(part is buffer for part in with_buffers([b"pickle"], [buffer]))
 
 
 @given(count=st.integers(0, 2**16 - 1), body=st.binary(max_size=200))

@@ -9,7 +9,7 @@ from mirai.api.future import Mirai
 from mirai.api.serial import chosen
 from mirai.errors import ConnectionReset, ErrorValue, MiraiError
 from mirai.protocol.scheduler import Task
-from mirai.protocol.serialize import dumps_call
+from mirai.protocol.serialize import dumps_call, nested
 from mirai.protocol.wire import body_size
 from mirai.runtime.dispatcher import FORKED
 from mirai.runtime.evaluate import call_with
@@ -53,16 +53,18 @@ def submit_after(
     named = {name: value for name, value in kwargs.items() if name not in awaited}
     extras = extras_of(profile, names)
     serializers = profile.service.serializers if profile is not None else chosen(None)
-    call = dumps_call(task, given, named, None, serializers)
+    call = nested(*dumps_call(task, given, named, None, serializers))
     job = Task(0, b"", 0)
     future = prepare(job, profile, timeout, retry)
     service = future._service
     if service.immediate:
         call_mirai(list(awaited.values()))
-    missing = iter(range(len(awaited) - 1, -1, -1))
+    values = dict(awaited)  # to be let go of, large as they may be, without waiting for the garbage collector
+    missing = iter(range(len(values) - 1, -1, -1))
 
     def one_is_here(done: Any) -> None:
         if done.failed():
+            values.clear()
             _waiting.discard(future)
             service.deferred.discard(job)
             done._resolve()  # code of the user's, not to be run under a lock
@@ -74,8 +76,9 @@ def submit_after(
         service.deferred.discard(job)
         error: ErrorValue
         try:
-            values = {where: m.serialized(serializers) for where, m in awaited.items()}
-            job.count, job.body = dumps_call(call_with, (call, values), {}, extras, serializers)
+            parts = {where: nested(*m.serialized(serializers)) for where, m in values.items()}
+            values.clear()
+            job.count, job.body = dumps_call(call_with, (call, parts), {}, extras, serializers, service.place)
         except Exception as broken:
             error = MiraiError(f"a value that it waited for cannot be passed on: {broken}", original=broken)
         else:

@@ -128,15 +128,15 @@ def mirai_map(
     profile = profiles.find(_compute) or _one_daemon()
     service = profile.service
     told = _teller(_promise)
-    serializers = service.serializers
-    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers))
+    serializers, place = service.serializers, service.place
+    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers, place))
     mirais: list[Mirai[T]] = []
     try:
         for positional, named in elements:
             extras = extras_of(profile, _globals)
             call = (positional, named, extras) if extras else (positional, named)
             try:
-                count, body = dumps(call, to_daemon=True, serializers=serializers)
+                count, body = dumps(call, to_daemon=True, serializers=serializers, place=place)
             except Exception as error:
                 parts = _parts_of_element(len(mirais), keys, positional, named)
                 raise blame(parts, error, serializers) from error

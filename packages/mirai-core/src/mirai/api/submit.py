@@ -14,11 +14,13 @@ from mirai.protocol.serialize import dumps_arguments, dumps_call
 from mirai.protocol.wire import body_size
 from mirai.runtime import profile as profiles
 from mirai.runtime.dispatcher import Dispatcher
+from mirai.transport import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mirai.api.mapping import MiraiMap
+    from mirai.protocol.serialize import Place
     from mirai.runtime.profile import Profile
 
 functions = Functions()
@@ -63,11 +65,15 @@ def mirai(
         return submit_after(dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry)
     extras = extras_of(profile, _globals)
     blob = functions.blob(task) if type(task) is FunctionType else None
-    serializers = profile.service.serializers if profile is not None else chosen(None)
-    if blob is None:
-        count, body = dumps_call(task, args, kwargs, extras, serializers)
+    place: Place
+    if profile is None:
+        serializers, place = chosen(None), shared.place
     else:
-        count, body = dumps_arguments(args, kwargs, extras, serializers)
+        serializers, place = profile.service.serializers, profile.service.place
+    if blob is None:
+        count, body = dumps_call(task, args, kwargs, extras, serializers, place)
+    else:
+        count, body = dumps_arguments(args, kwargs, extras, serializers, place)
     job = Task(count, body, body_size(body) if count else len(body), blob=blob)
     future = prepare(job, profile, _timeout, _retry)
     future._service.submit(job)
@@ -123,7 +129,7 @@ def everywhere(
     profile = profiles.require(_compute)
     service = profile.service
     extras = {"globals": _globals} if _globals else None
-    count, body = dumps_call(task, args, kwargs, extras, service.serializers)
+    count, body = dumps_call(task, args, kwargs, extras, service.serializers, service.place)
     futures: list[Mirai[Any]] = []
     jobs = []
     for _ in range(max(_min, service.connections())):

@@ -29,6 +29,10 @@ class Kind(IntEnum):
     PROOF = 15  # daemon to host, the answer. body: text
     PING = 16  # host to daemon, control, and the answer: still there?
     ASK = 17  # visitor to host, and the answer. body: JSON, see `runtime.visits`
+    SEGMENT = 18  # both ways, control, with a descriptor: shared memory to map. seq: its number. body: its size
+    FREE = 19  # both ways, data: nobody here uses a block any more. seq: the number of the lease
+    DROP = 20  # both ways, control: a segment that will not be used again. seq: its number
+    TRIM = 21  # host to daemon, control: drop the segments that are not in use
 
 
 class Status(IntEnum):

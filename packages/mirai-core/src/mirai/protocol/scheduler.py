@@ -280,6 +280,12 @@ class Scheduler:
             actions += self._relieve(now)
         return actions
 
+    def forget(self) -> None:
+        """There will be no more events: let go of what the tasks carry."""
+        for task in self.unfinished():
+            task.body, task.blob = b"", None
+        self._setups.clear()
+
     # Questions. They may be asked in the middle of an event, by code that the garbage collector runs: what that
     # event moves is then still in one place, or in the other.
 

@@ -11,7 +11,7 @@ import functools
 import io
 import sys
 
-from mirai.protocol.wire import MOST_BUFFERS, split_buffers, with_buffers
+from mirai.protocol.wire import MOST_BUFFERS, pieces, split_buffers, with_buffers
 
 try:
     import _pickle as pickle  # half of the import of `pickle` is for the pickler in Python, which nobody uses
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Body, Buffer
 
     Serialized: TypeAlias = tuple[int, Body]  # the number of out-of-band buffers, and the body
+    Place: TypeAlias = Callable[
+        [Sequence[Buffer], int], Body | None
+    ]  # copies parts of so many bytes; None: do it yourself
 
 PROTOCOL = 5
 OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
@@ -44,13 +47,16 @@ class HookError(Exception):
     """A serializer did not do its part; its message says which, and what is wrong."""
 
 
-def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | None = None) -> Serialized:
+def dumps(
+    value: Any, *, to_daemon: bool = False, serializers: Serializers | None = None, place: Place | None = None
+) -> Serialized:
     """Serialize `value`, its large buffers (NumPy, Arrow, …) beside the pickle, each copied once.
 
     Args:
         value: of any kind.
         to_daemon: it goes to a daemon, not back from one.
         serializers: those that objects in it may go by.
+        place: where a large body is to be; private memory unless given.
 
     Raises:
         HookError: one of `serializers` failed.
@@ -81,7 +87,7 @@ def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | Non
         buffers.clear()
         pickled = _pickled(value, by_value, to_daemon, buffers.append, reduce)
     if not buffers:
-        return 0, pickled
+        return 0, _placed([pickled], len(pickled), place) or pickled
     raw = [buffer.raw() for buffer in buffers]
     if len(raw) > MOST_BUFFERS or any(view.nbytes < OUT_OF_BAND for view in raw):
         raw.clear()
@@ -95,9 +101,15 @@ def dumps(value: Any, *, to_daemon: bool = False, serializers: Serializers | Non
 
         pickled = _pickled(value, by_value, to_daemon, keep_in_band, reduce)
         if not raw:
-            return 0, pickled
+            return 0, _placed([pickled], len(pickled), place) or pickled
+    parts = with_buffers([pickled], raw)
     # Copied: what the caller changes after the call has no effect.
-    return len(raw), with_buffers(pickled, [memoryview(bytearray(view)) for view in raw])
+    body = _placed(parts, sum(map(len, parts)), place)
+    return len(raw), body or [part if isinstance(part, bytes) else memoryview(bytearray(part)) for part in parts]
+
+
+def _placed(parts: Sequence[Buffer], size: int, place: Place | None) -> Body | None:
+    return place(parts, size) if place is not None and size >= OUT_OF_BAND else None
 
 
 def loads(count: int, body: Buffer) -> Any:
@@ -108,9 +120,15 @@ def loads(count: int, body: Buffer) -> Any:
     return pickle.loads(pickled, buffers=buffers)
 
 
-def joined(body: Body) -> Buffer:
+def joined(body: Body | Buffer) -> Buffer:
     """A body in one piece."""
-    return bytearray().join(body) if isinstance(body, list) else body
+    parts = pieces(body)
+    return parts[0] if len(parts) == 1 else bytearray().join(parts)
+
+
+def nested(count: int, body: Body | Buffer) -> tuple[int, Any]:
+    """What is serialized, as part of what is to be serialized: a large one without copying it there."""
+    return count, pickle.PickleBuffer(joined(body))
 
 
 def dumps_call(
@@ -119,15 +137,16 @@ def dumps_call(
     kwargs: Mapping[str, Any],
     extras: Mapping[str, Any] | None = None,
     serializers: Serializers | None = None,
+    place: Place | None = None,
 ) -> Serialized:
-    """Serialize a call for a daemon; `extras` travel beside it, see `Daemon._prepare`.
+    """Serialize a call for a daemon; `extras` travel beside it, see `Daemon._prepare`; `place` as for `dumps`.
 
     Raises:
         SerializationError: names the part that cannot be serialized.
     """
     try:
         call = (task, args, kwargs, extras) if extras else (task, args, kwargs)
-        return dumps(call, to_daemon=True, serializers=serializers)
+        return dumps(call, to_daemon=True, serializers=serializers, place=place)
     except Exception as error:
         raise blame([("the task", task), *_parts(args, kwargs, extras)], error, serializers) from error
 
@@ -137,13 +156,14 @@ def dumps_arguments(
     kwargs: Mapping[str, Any],
     extras: Mapping[str, Any] | None = None,
     serializers: Serializers | None = None,
+    place: Place | None = None,
 ) -> Serialized:
     """As `dumps_call`, without the task: for one that a blob holds."""
     if not kwargs and not extras and _PLAIN.issuperset(map(type, args)):
         return 0, pickle.dumps((args, kwargs), PROTOCOL)
     try:
         arguments = (args, kwargs, extras) if extras else (args, kwargs)
-        return dumps(arguments, to_daemon=True, serializers=serializers)
+        return dumps(arguments, to_daemon=True, serializers=serializers, place=place)
     except Exception as error:
         raise blame(_parts(args, kwargs, extras), error, serializers) from error
 

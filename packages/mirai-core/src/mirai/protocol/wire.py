@@ -12,6 +12,10 @@ A frame is a header of 24 bytes, little-endian, and a body:
 
 The body of a frame with buffers is the size of each (8 bytes a buffer), the pickle, then the buffers,
 each starting at a multiple of 64.
+
+With the flag `SHARED` (of TASK, BLOB and RESULT) the body is in shared memory, laid out in the same way, and what
+stands in its place says where, in 32 bytes: the number of the lease, of the segment, the offset in it, the size. The
+reader maps it, and says FREE, with the number of the lease, once none of its objects refers to it any more.
 """
 
 from __future__ import annotations
@@ -22,15 +26,20 @@ from mirai.protocol.messages import Kind
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import TypeAlias
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeAlias
+
+    from mirai.protocol.arena import Block
 
 Buffer: TypeAlias = "bytes | bytearray | memoryview"
-Body: TypeAlias = "bytes | list[Buffer]"  # a list is written one after the other, without joining
+Body: TypeAlias = "bytes | list[Buffer] | Block"  # a list is written one after the other, without joining
 Frame: TypeAlias = "tuple[int, int, int, int, int, Buffer]"  # kind, flags, count, aux, seq, body
 
 HEADER = struct.Struct("<BBHIQQ")
 HEADER_SIZE = HEADER.size
+SHARED = 0x80  # a flag: the body is in shared memory
+BLOCK = struct.Struct("<QQQQ")  # a body that is there
+LARGE = 1 << 20  # bytes of a body from which on it is read-only, so that it makes no difference how it came
 CHUNK = 65536  # what is read at once; `recv` of more pays for fresh memory at every call
 ALIGNMENT = 64
 MOST_BUFFERS = 0xFFFF  # of one frame: the header has two bytes for their count
@@ -50,13 +59,20 @@ def encode(kind: int, body: Buffer = b"", *, flags: int = 0, count: int = 0, aux
 
 def body_size(body: Body) -> int:
     """The bytes that a body takes on the wire."""
-    return len(body) if isinstance(body, bytes) else sum(len(part) for part in body)
+    return sum(map(len, body)) if isinstance(body, list) else len(body)
 
 
-def with_buffers(pickled: bytes, buffers: Sequence[memoryview]) -> list[Buffer]:
-    """The body of a frame that carries `buffers` (flat, of bytes) beside a pickle."""
-    parts: list[Buffer] = [struct.pack(f"<{len(buffers)}Q", *(len(b) for b in buffers)), pickled]
-    at = 8 * len(buffers) + len(pickled)
+def pieces(body: Body | Buffer) -> list[Buffer]:
+    """What to write for it, one after the other."""
+    if isinstance(body, list):
+        return body
+    return [body] if isinstance(body, bytes | bytearray | memoryview) else [body.view]
+
+
+def with_buffers(pickled: Sequence[Buffer], buffers: Sequence[memoryview]) -> list[Buffer]:
+    """The body of a frame that carries `buffers` (flat, of bytes) beside a pickle, which may be in pieces."""
+    parts: list[Buffer] = [struct.pack(f"<{len(buffers)}Q", *map(len, buffers)), *pickled]
+    at = sum(map(len, parts))
     for buffer in buffers:
         padding = -at % ALIGNMENT
         parts += (bytes(padding), buffer)
@@ -93,19 +109,20 @@ class Decoder:
     that fit in a chunk are copied out of it; larger ones are read straight into memory of their own.
     """
 
-    def __init__(self, limit: int = 1 << 62) -> None:
-        """Frames with a body over `limit` bytes are refused before any memory is set aside."""
+    def __init__(self, limit: int = 1 << 62, memory: Callable[[int], Any] = bytearray) -> None:
+        """Frames with a body over `limit` bytes are refused before `memory`, for bodies over a chunk, is set aside."""
         self.limit = limit
+        self._memory = memory
         self._chunk = bytearray(CHUNK)
         self._view = memoryview(self._chunk)
         self._filled = 0
-        self._large: tuple[int, int, int, int, int, bytearray] | None = None
+        self._large: tuple[int, int, int, int, int, memoryview] | None = None
         self._missing = 0
 
     def space(self) -> memoryview:
         """Where the next bytes go; never empty."""
         if self._large is not None:
-            body = memoryview(self._large[5])
+            body = self._large[5]
             return body[len(body) - self._missing :]
         return self._view[self._filled :] if self._filled else self._view
 
@@ -120,7 +137,7 @@ class Decoder:
             if self._missing:
                 return []
             whole, self._large = self._large, None
-            return [whole]
+            return [whole] if len(whole[5]) < LARGE else [(*whole[:5], whole[5].toreadonly())]
         chunk, end, at = self._chunk, self._filled + n, 0
         frames: list[Frame] = []
         while end - at >= HEADER_SIZE:
@@ -130,7 +147,7 @@ class Decoder:
             if stop > end:
                 self._check(kind, size)
                 if stop - at > CHUNK:
-                    body = _memory(size)
+                    body = self._set_aside(size)
                     body[: end - start] = chunk[start:end]
                     self._large = (kind, flags, count, aux, seq, body)
                     self._missing, self._filled = stop - end, 0
@@ -155,9 +172,8 @@ class Decoder:
         if size > self.limit:
             raise FrameError(f"a frame announces {size} bytes, more than the limit of {self.limit}")
 
-
-def _memory(size: int) -> bytearray:
-    try:
-        return bytearray(size)
-    except MemoryError:
-        raise FrameError(f"a frame announces {size} bytes, for which there is no memory") from None
+    def _set_aside(self, size: int) -> memoryview:
+        try:
+            return memoryview(self._memory(size))
+        except (MemoryError, OverflowError, OSError):
+            raise FrameError(f"a frame announces {size} bytes, for which there is no memory") from None

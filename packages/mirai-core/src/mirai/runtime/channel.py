@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mirai.protocol.wire import Decoder
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport.schemes import PeerError
+from mirai.transport.shared import fresh
+from mirai.transport.sockets import comes_from, receive_descriptors, send_descriptor
 
 if TYPE_CHECKING:
     import socket
@@ -38,7 +41,8 @@ class Channel:
         All methods but `abandon` are called in an order of `perform`, as is here what goes on with a write.
         """
         sock.setblocking(False)
-        self.decoder = Decoder()
+        self.decoder = Decoder(memory=fresh)
+        self.descriptors: deque[int] | None = None  # that came with frames; None: none is expected
         self.closed = False
         self.heard = True  # something came since this was last set to False
         self.failure = ""  # why the stream ended, where that is not just that the peer left
@@ -63,7 +67,10 @@ class Channel:
         if self.closed:
             return []
         try:
-            n = self._sock.recv_into(self.decoder.space())
+            if self.descriptors is None:
+                n = self._sock.recv_into(self.decoder.space())
+            else:
+                n = receive_descriptors(self._sock, self.decoder.space(), self.descriptors)
         except BlockingIOError:
             if not self._secured:
                 self._look_whether_secured()
@@ -108,6 +115,22 @@ class Channel:
         if idle and not self._flush() and self._secured:
             self._lead.modify(self._fd, READ | WRITE)
 
+    def comes_from(self, pid: int) -> bool:
+        """Whether it was that process that connected, itself, so that it can be handed descriptors."""
+        return comes_from(self._sock, pid)
+
+    def hand_over(self, frame: bytes, descriptor: int) -> bool:
+        """Send a frame with a copy of a descriptor; False where it cannot be sent now, or not at all."""
+        if self.closed or self._unsent:
+            return False
+        try:
+            sent = send_descriptor(self._sock, frame, descriptor)
+        except OSError:
+            return False
+        if sent < len(frame):
+            self.write([frame[sent:]])
+        return True
+
     def close(self) -> None:
         """Forget the socket, and what was not written to it."""
         if not self.closed:
@@ -115,11 +138,19 @@ class Channel:
             self._unsent.clear()
             self._lead.unregister(self._fd)
             self._sock.close()
+            self._close_descriptors()
 
     def abandon(self) -> None:
         """In a forked child: close this copy only."""
         self.closed = True
         self._sock.close()
+        self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        while self.descriptors:
+            descriptor = self.descriptors.pop()
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def _ready(self, events: int) -> None:
         if events == READ:

@@ -12,25 +12,28 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from math import inf
 
 from mirai.protocol import serialize
 from mirai.protocol.command import LAUNCH_VARIABLE
 from mirai.protocol.limits import Exit, Limits
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
-from mirai.protocol.wire import HEADER, Decoder, FrameError, encode
+from mirai.protocol.wire import HEADER, SHARED, Decoder, FrameError, body_size, encode, pieces
 from mirai.runtime import cleanup
-from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave
+from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave, not_mapped
 from mirai.runtime.joining import Refused, join, take_ticket
 from mirai.transport.schemes import PeerError, dial
 from mirai.transport.urls import remove_local
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
     from typing import Any
 
-    from mirai.protocol.wire import Frame
+    from mirai.protocol.wire import Body, Buffer, Frame
+    from mirai.runtime.loans import Loans
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
@@ -131,6 +134,8 @@ class Daemon:
         self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
         self._evaluator = Evaluator(options.cleanup)
+        self._saying = _thread.allocate_lock()  # held to send on the control connection
+        self._lent: Loans | None = None  # once there are any
 
     def serve(self) -> int:
         """Evaluate tasks until a limit, or the host, says stop."""
@@ -146,6 +151,8 @@ class Daemon:
             pass  # the host is gone, and so is who would want to know
         finally:
             self._served = True
+            if self._lent is not None:
+                self._lent.close()
             sys.setswitchinterval(interval)
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -165,7 +172,7 @@ class Daemon:
     # The main thread
 
     def _work(self) -> None:
-        decoder = Decoder()
+        decoder = Decoder(memory=_fresh)
         data, limits = self._data, self._limits
         while not self._leaving:
             deadline = limits.next_deadline() if limits.any else inf
@@ -197,11 +204,14 @@ class Daemon:
 
     def _take(self, frame: Frame) -> None:
         """Do what a frame says that is not a task."""
-        kind, _, count, aux, _, body = frame
+        kind, flags, count, aux, seq, body = frame
         if kind == Kind.BLOB:
-            self._evaluator.keep(aux, count, body)
+            self._evaluator.keep(aux, count, self._loans().view(body) if flags & SHARED else body)
         elif kind == Kind.FORGET:
             self._evaluator.forget(aux)
+            self._return_loans()
+        elif kind == Kind.FREE:
+            self._loans().freed(seq)
         elif kind == Kind.SETUP:
             self._set_up(serialize.loads(0, body))
         elif kind == Kind.REFUSED:
@@ -220,6 +230,7 @@ class Daemon:
             from mirai.protocol.serializers import Serializers
 
             self._evaluator.serializers = Serializers.decode(setup["serial"])
+        self._evaluator.place = self._place if setup["shared"] else _as_it_is
         self._evaluator.baseline.take()
 
     def _evaluate(self, frame: Frame) -> Exit | None:
@@ -227,19 +238,30 @@ class Daemon:
         _, flags, count, blob, seq, body = frame
         start = time.monotonic()
         with self._lock:
-            if seq <= self._recalled:
-                return None
-            self._begun = seq
+            is_ours = seq > self._recalled
+            if is_ours:
+                self._begun = seq
+        if not is_ours:
+            self._decline(flags, body)
+            return None
         if self._skipped and seq in self._skipped:
             self._skipped.discard(seq)
+            self._decline(flags, body)
             self._data.sendall(encode(Kind.RESULT, flags=Status.CANCELLED, seq=seq))
             return None
-        everywhere = flags == EVERYWHERE
+        everywhere = flags & EVERYWHERE != 0
         evaluator = self._evaluator
         try:
-            status, (count, reply) = evaluator.run(seq, count, blob, body, everywhere)
+            if flags & SHARED:
+                # Nothing here may refer to it, so that it can be given back with the answer.
+                view = self._loans().view
+                status, (count, reply) = evaluator.run(seq, count, blob, view(body), everywhere)
+            else:
+                status, (count, reply) = evaluator.run(seq, count, blob, body, everywhere)
         except Interrupted:
             status, (count, reply) = CANCELLED, NOTHING
+        except OSError as error:
+            status, (count, reply) = not_mapped(error)
         except Leave:
             self._leaving = True
             return None
@@ -247,18 +269,54 @@ class Daemon:
         micros = int((end - start) * 1e6)
         if micros > LARGEST_AUX:
             micros = LARGEST_AUX
+        if self._lent is not None:
+            reply, shared = self._settle_loans(reply)
+            status |= shared
         if isinstance(reply, bytes):
             self._data.sendall(HEADER.pack(RESULT, status, count, micros, seq, len(reply)) + reply)
         else:
-            self._data.sendall(HEADER.pack(RESULT, status, count, micros, seq, sum(map(len, reply))))
-            for part in reply:
+            self._data.sendall(HEADER.pack(RESULT, status, count, micros, seq, body_size(reply)))
+            for part in pieces(reply):
                 self._data.sendall(part)
         if everywhere:
             evaluator.baseline.take()
             self._limits.set_up(time.monotonic())
             return None
         evaluator.baseline.restore()
+        if self._lent is not None:
+            self._return_loans()
         return self._limits.task_done(end) if self._limits.any else None
+
+    # Shared memory
+
+    def _loans(self) -> Loans:
+        """Made with the first: most daemons do without."""
+        with self._lock:
+            if self._lent is None:
+                from mirai.runtime.loans import Loans
+
+                self._lent = Loans(self._control, self._saying)
+            return self._lent
+
+    def _place(self, parts: Sequence[Buffer], size: int) -> Body:
+        return self._loans().place(parts, size)
+
+    def _decline(self, flags: int, body: Buffer) -> None:
+        """A task that was recalled or cancelled: its body is not looked at."""
+        if flags & SHARED:
+            self._loans().decline(body)
+            self._return_loans()
+
+    def _settle_loans(self, reply: Body) -> tuple[Body, int]:
+        """Give back what the task does not use any more; what to send for its value, and with what flag."""
+        self._return_loans()
+        if not isinstance(reply, bytes | list) and (lent := self._loans().lend(reply)):
+            return lent, SHARED
+        return reply, 0
+
+    def _return_loans(self) -> None:
+        if self._lent is not None and (frames := self._lent.frees()):
+            self._data.sendall(frames)
 
     # Signals, in the main thread
 
@@ -286,18 +344,25 @@ class Daemon:
 
     def _listen(self) -> None:
         decoder = Decoder()
+        descriptors: deque[int] = deque()
         dismissed = False
         try:
-            while not dismissed and (n := self._control.recv_into(decoder.space())):
-                for kind, _, _, _, seq, _ in decoder.received(n):
+            while not dismissed and (n := self._receive(decoder.space(), descriptors)):
+                for kind, _, _, _, seq, body in decoder.received(n):
                     if kind == Kind.CANCEL:
                         self._cancel(seq)
                     elif kind == Kind.RECALL:
                         self._give_back(seq)
                     elif kind == Kind.STACK:
-                        self._control.sendall(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
+                        self._say(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
                     elif kind == Kind.PING:
-                        self._control.sendall(encode(Kind.PING))
+                        self._say(encode(Kind.PING))
+                    elif kind == Kind.SEGMENT:
+                        self._loans().mapped(seq, descriptors.popleft() if descriptors else -1, body)
+                    elif kind == Kind.DROP:
+                        self._loans().unmapped(seq)
+                    elif kind == Kind.TRIM:
+                        self._loans().trim()
                     elif kind == Kind.EXIT:
                         dismissed = True
                         self.persists = False
@@ -308,6 +373,17 @@ class Daemon:
             self._leave()
         else:
             self._host_left()
+
+    def _receive(self, space: memoryview, descriptors: deque[int]) -> int:
+        from mirai.transport.sockets import passes_descriptors, receive_descriptors
+
+        if passes_descriptors(self._control):
+            return receive_descriptors(self._control, space, descriptors)
+        return self._control.recv_into(space)
+
+    def _say(self, frame: bytes) -> None:
+        with self._saying:
+            self._control.sendall(frame)
 
     def _cancel(self, seq: int) -> None:
         with self._lock:
@@ -340,7 +416,7 @@ class Daemon:
     def _give_back(self, last: int) -> None:
         with self._lock:
             begun, self._recalled = self._begun, max(self._recalled, last)
-        self._control.sendall(encode(Kind.RECALLED, seq=begun))
+        self._say(encode(Kind.RECALLED, seq=begun))
 
     def _stack(self, seq: int) -> str:
         import traceback
@@ -383,6 +459,17 @@ class Daemon:
         if self._is_private:
             self.persists = False
             clear_away(self._url)
+
+
+def _fresh(size: int) -> Any:
+    from mirai.transport.shared import fresh
+
+    return fresh(size)
+
+
+def _as_it_is(parts: Sequence[Buffer], size: int) -> Body:
+    """A result is sent at once: there is no need to copy it."""
+    return list(parts)
 
 
 def clear_away(url: str) -> None:

@@ -18,13 +18,14 @@ from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue
+from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
+from mirai.protocol.arena import Block
 from mirai.protocol.heartbeat import BEATS, Heartbeat
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
 from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
 from mirai.protocol.window import STALL
-from mirai.protocol.wire import HEADER, FrameError, body_size, encode
+from mirai.protocol.wire import HEADER, SHARED, FrameError, body_size, encode, pieces
 from mirai.runtime import lead
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.joining import is_private
@@ -34,12 +35,14 @@ from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
 from mirai.runtime.visits import Visits
+from mirai.transport import shared
 from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local, visitors_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from mirai.protocol.scheduler import Action, Blob, Counts, Task
+    from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
     from mirai.protocol.wire import Buffer, Frame
@@ -54,7 +57,6 @@ TASK = int(Kind.TASK)
 log = logging.getLogger("mirai")
 log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
 
-SWEEP = 16  # blobs that a daemon may keep without our looking whether they are still needed
 DEEPEST = 16  # callbacks called from callbacks
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 LOST = 15.0  # seconds until they fail, if nobody else will start one
@@ -68,6 +70,7 @@ IN_THE_MIDDLE = (
     "one cannot wait here: this code (a finalizer, most likely) runs in the middle of what is waited for; "
     "let it cancel or submit, and wait elsewhere"
 )
+TIDY = 0.5  # seconds until what has been lent and borrowed is looked through again
 FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
@@ -120,7 +123,8 @@ class Peer:
         self.is_revoked = False
         self.heartbeat: Heartbeat | None = None  # of one across a network
         self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
-        self.sweep = SWEEP  # how many of these until it is time to look which are dead
+        self.dead: deque[int] = deque()  # those that no task needs any more
+        self.exchange: shared.Exchange | None = None  # where it can map our memory, and we its
 
 
 class Seen(NamedTuple):
@@ -228,6 +232,10 @@ class Dispatcher:
         self.urls = self._meeting.urls
         self.url = ", ".join(self.urls)
         self._tlscert = None if tls is None else tls.tlscert
+        # Where a large body is to be until it is sent; daemons that can map it may yet come.
+        self.place: Place = shared.place if self._own_url else shared.keep
+        self._tidying = False
+        shared.join()
         _open.add(self)
         self._meeting.open()
 
@@ -540,6 +548,10 @@ class Dispatcher:
             channel.close()
         if self._vigil is not None:
             self._vigil.cancel()
+        self.scheduler.forget()
+        for peer in self._online():
+            if peer.exchange is not None:
+                peer.exchange.close()
 
     def _see_off(self) -> None:
         """When it is shut: wait until its processes have left."""
@@ -556,6 +568,7 @@ class Dispatcher:
         finally:
             if self in _open:
                 _open.discard(self)
+                shared.leave()
                 lead.leave()
 
     def abandon(self) -> None:
@@ -609,11 +622,16 @@ class Dispatcher:
         if self._beat is not None and not arrival.is_private:
             peer.heartbeat = Heartbeat()
             self._go_on_beating()
+        if shared.AVAILABLE and hello.host == os.uname().nodename and peer.control.comes_from(hello.pid):
+            peer.control.descriptors = deque()
+            peer.exchange = shared.Exchange(peer.control.hand_over)
+            self.place = shared.place
         setup = {
             "path": sys.path,
             "number": peer.number,
             "private": bool(self._own_url),
             "heartbeat": None if peer.heartbeat is None else self._beat,
+            "shared": peer.exchange is not None,
             **self._setup,
         }
         peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
@@ -644,37 +662,40 @@ class Dispatcher:
         leaving = frames[-1][0] == Kind.BYE
         if leaving:
             code = frames.pop()[3]
-        if frames:
-            results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames if kind == RESULT]
-            if len(results) < len(frames):
-                raise FrameError(f"kinds {[frame[0] for frame in frames]} among its results")
+        results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames if kind == RESULT]
+        if len(results) < len(frames):
+            frames = self._take_back(peer, frames)
+        if results:
             finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
             # Also where it leaves: some may be for other daemons, and what it was sent comes back.
             self._perform(actions)
+            broken: FrameError | None = None
             for task, (_, status, count, _, _, body) in zip(finished, frames, strict=True):
                 future = task.future
+                if status & SHARED:
+                    status ^= SHARED
+                    try:
+                        body = self._map(peer, body)
+                    except (FrameError, OSError) as error:
+                        if future is not None:
+                            text = f"the result is in shared memory that cannot be mapped here: {error}"
+                            self._fail(task, MiraiError(text))
+                        broken = error if isinstance(error, FrameError) else broken
+                        continue
                 if future is not None:
                     if future.settle(status, count, body):
                         self._resolved.append(future)
                 elif status != Status.VALUE:
                     text = f"daemon {peer.row}: what `everywhere` set up before it joined failed there"
                     self._tell(logging.WARNING, text)
+            if broken is not None:
+                raise broken  # now that the others have what is theirs
         if leaving:
             self._gone(peer, f"left with code {code}", begun=False)
 
     def _control_came(self, peer: Peer) -> None:
         try:
-            frames = peer.control.read()
-            if frames is None:
-                # What it answered before is still to be read from the data connection, whose end counts.
-                peer.control.close()
-                return
-            for kind, _, _, _, seq, body in frames:
-                if kind == Kind.RECALLED:
-                    self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
-                elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
-                    asked.text = bytes(body).decode(errors="replace")
-                    asked.happen()
+            self._hear(peer)
         except FrameError as error:
             self._cut(peer, error)
 
@@ -695,6 +716,78 @@ class Dispatcher:
             peer.control.write([encode(Kind.PING)])
             self._go_on_beating()
 
+    def _hear(self, peer: Peer) -> bool:
+        """Read from the control connection; whether there was anything."""
+        frames = peer.control.read()
+        if frames is None:
+            # What it answered before is still to be read from the data connection, whose end counts.
+            peer.control.close()
+            return False
+        for kind, _, _, _, seq, body in frames:
+            if kind == Kind.RECALLED:
+                self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
+            elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
+                asked.text = bytes(body).decode(errors="replace")
+                asked.happen()
+            elif kind == Kind.SEGMENT and peer.exchange is not None and peer.control.descriptors:
+                peer.exchange.map(seq, peer.control.descriptors.popleft(), body)
+            elif kind == Kind.DROP and peer.exchange is not None:
+                peer.exchange.unmap(seq)
+        return bool(frames)
+
+    # Shared memory
+
+    def _lend(self, peer: Peer, block: Block) -> bytes | None:
+        """What stands for a body in shared memory; None where it goes through the socket."""
+        self._tidy_later()
+        return None if peer.exchange is None else peer.exchange.lend(block)
+
+    def _map(self, peer: Peer, body: Buffer) -> memoryview:
+        """The body that is in a daemon's shared memory."""
+        if peer.exchange is None:
+            raise FrameError("a result in shared memory, which was not offered")
+        self._tidy_later()
+        # The daemon said so on the other connection, and before.
+        while not peer.exchange.knows(body) and self._hear(peer):
+            pass
+        return peer.exchange.view(body)
+
+    def _take_back(self, peer: Peer, frames: list[Frame]) -> list[Frame]:
+        """Without those that give back a block; a daemon sends these among its results."""
+        results = []
+        for frame in frames:
+            kind, _, _, _, seq, _ = frame
+            if kind == RESULT:
+                results.append(frame)
+            elif kind == Kind.FREE and peer.exchange is not None:
+                peer.exchange.freed(seq)
+            else:
+                raise FrameError(f"a frame of kind {kind} among its results")
+        return results
+
+    def _tidy_later(self) -> None:
+        if not self._tidying:
+            self._tidying = True
+            self._order_in(TIDY, self._tidy)
+
+    def _tidy(self) -> None:
+        """Give back what is not used here any more, and let memory go that was not used for a while."""
+        self._tidying = False
+        if self._closed:
+            return
+        long_ago = time.monotonic() - shared.KEPT
+        shared.trim(long_ago)
+        for peer in self._online():
+            if peer.exchange is not None:
+                data, control = peer.exchange.tidied(long_ago)
+                data += self._forget(peer)
+                if data:
+                    peer.data.write([data])
+                if control:
+                    peer.control.write([control])
+                if peer.exchange.in_use:
+                    self._tidy_later()
+
     # Daemons go
 
     def _cut(self, peer: Peer, error: FrameError) -> None:
@@ -709,6 +802,8 @@ class Dispatcher:
         if not how:
             how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
         peer.online = False
+        if peer.exchange is not None:
+            peer.exchange.close()
         peer.data.close()
         peer.control.close()
         for key in [key for key in self._stacks if key[0] == peer.number]:
@@ -850,34 +945,43 @@ class Dispatcher:
 
     def _send(self, peer: Peer, tasks: list[Task]) -> None:
         parts: list[Buffer] = []
+        if peer.exchange is not None and peer.exchange.unused:
+            parts.append(peer.exchange.frees())  # first, so that the results of these tasks can be there
+        if peer.dead:
+            parts.append(self._forget(peer))
         for task in tasks:
             number = self._introduce(task.blob, peer, parts) if task.blob is not None else 0
             body = task.body
             flags = EVERYWHERE if task.everywhere else 0
+            if type(body) is Block and (lent := self._lend(peer, body)):
+                flags, body = flags | SHARED, lent
             if isinstance(body, bytes):
-                parts += (HEADER.pack(TASK, flags, 0, number, task.seq, len(body)), body)
+                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, len(body)), body)
             else:
-                size = sum(map(len, body))
-                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, size), *body)
-        if len(peer.blobs) > peer.sweep:
-            parts += self._forget(peer)
+                size = body_size(body)
+                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, size), *pieces(body))
         peer.data.write(parts)
 
     def _introduce(self, blob: Blob, peer: Peer, parts: list[Buffer]) -> int:
         """The number of what a task calls; a daemon that does not have it yet gets it first."""
         if blob.number not in peer.blobs:
-            peer.blobs[blob.number] = weakref.ref(blob)
-            parts.append(HEADER.pack(Kind.BLOB, 0, blob.count, blob.number, 0, body_size(blob.body)))
-            parts += [blob.body] if isinstance(blob.body, bytes) else blob.body
+            dead, number = peer.dead, blob.number  # not `self`: whoever lets go of the blob may have the lock
+            peer.blobs[number] = weakref.ref(blob, lambda _: dead.append(number))
+            flags, body = 0, blob.body
+            if type(body) is Block and (lent := self._lend(peer, body)):
+                flags, body = SHARED, lent
+            parts.append(HEADER.pack(Kind.BLOB, flags, blob.count, blob.number, 0, body_size(body)))
+            parts += pieces(body)
         return blob.number
 
-    def _forget(self, peer: Peer) -> list[Buffer]:
+    def _forget(self, peer: Peer) -> bytes:
         """Tell a daemon which blobs no task needs any more."""
-        dead = [number for number, blob in peer.blobs.items() if blob() is None]
-        for number in dead:
+        frames = b""
+        while peer.dead:
+            number = peer.dead.popleft()
             del peer.blobs[number]
-        peer.sweep = 2 * len(peer.blobs) + SWEEP
-        return [encode(Kind.FORGET, aux=number) for number in dead]
+            frames += encode(Kind.FORGET, aux=number)
+        return frames
 
     def _tick(self) -> None:
         self._ticking = False

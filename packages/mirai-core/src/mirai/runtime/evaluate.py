@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import CodeType, TracebackType
     from typing import Any
 
-    from mirai.protocol.serialize import Serialized
+    from mirai.protocol.serialize import Place, Serialized
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.wire import Buffer
 
@@ -68,6 +68,7 @@ class Evaluator:
         self.armed = 0  # the task that may be interrupted now, 0 for none
         self.target = 0  # the task that is to be interrupted
         self.serializers: Serializers | None = None  # those that values go by
+        self.place: Place | None = None  # where large results are to be
         self._main = sys.modules["__main__"].__dict__
         # C code that imports looks there, as NumPy's does: a module made by hand has none.
         self._main.setdefault("__builtins__", builtins)
@@ -117,7 +118,7 @@ class Evaluator:
             evaluating -= 1
             mapping = outer
         try:
-            return VALUE, serialize.dumps(value, serializers=self.serializers)
+            return VALUE, serialize.dumps(value, serializers=self.serializers, place=self.place)
         except BaseException as error:
             return ERROR, serialize.dumps(vars(_unserializable(value, error)))
 
@@ -264,6 +265,14 @@ def describe(error: BaseException, serializers: Serializers | None = None) -> Fa
         message = type(error).__name__
     classes = tuple(cls.__name__ for cls in type(error).__mro__ if cls is not object)
     return Failure(message, classes, list(traceback.extract_tb(frames)), text, _pickled(error, serializers))
+
+
+def not_mapped(error: OSError) -> tuple[Status, Serialized]:
+    """What becomes of a task whose arguments are in shared memory that this process cannot map."""
+    failure = describe(error)
+    failure.message = f"its arguments are in shared memory that its daemon cannot map: {error}"
+    failure.original = None
+    return Status.ERROR, serialize.dumps(vars(failure))
 
 
 def _own_frames(frames: TracebackType | None) -> TracebackType | None:

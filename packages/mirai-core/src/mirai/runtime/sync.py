@@ -18,6 +18,7 @@ from mirai.runtime.dispatcher import Seen
 from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
 from mirai.runtime.seeding import Kept
+from mirai.transport import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +39,7 @@ class Sync:
     urls = ()
     immediate = True
     uninterrupted = nullcontext()  # nothing here can be torn
+    place = staticmethod(shared.keep)  # what is private stays so
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
     def __init__(self, what: Cleanup, *, seeded: bool = False, serializers: Serializers | None = None) -> None:

@@ -20,6 +20,7 @@ from mirai.transport.urls import TLS_SCHEMES, Address, parse
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     import ssl
+    from collections import deque
 
     from mirai.transport.tls import Identity
 
@@ -31,6 +32,8 @@ _BACKLOG = 1024
 _TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 
 _UCRED = struct.Struct("iII")  # pid, uid, gid
+_INT = struct.Struct("i")
+_CONTROL = 64  # bytes for descriptors, of which one comes at a time
 
 
 class SocketListener:
@@ -240,3 +243,36 @@ def peer_uid(connection: socket.socket) -> int | None:
         return None
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     return int(_UCRED.unpack(credentials)[1])
+
+
+def passes_descriptors(connection: socket.socket) -> bool:
+    """Whether it is a Unix socket, at this end at least."""
+    return HAVE_UNIX and getattr(connection, "family", None) == socket.AF_UNIX
+
+
+def comes_from(connection: socket.socket, pid: int) -> bool:
+    """Whether process `pid` of this machine made the connection, itself: then descriptors can be passed on it."""
+    if not passes_descriptors(connection) or not hasattr(socket, "SO_PEERCRED"):
+        return False
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(credentials)[0]) == pid
+
+
+def send_descriptor(connection: socket.socket, data: bytes, descriptor: int) -> int:
+    """Send `data` with a copy of a descriptor; how much of it was sent."""
+    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _INT.pack(descriptor))]
+    return connection.sendmsg([data], ancillary)
+
+
+def receive_descriptors(connection: socket.socket, space: memoryview, descriptors: deque[int]) -> int:
+    """As `recv_into`; descriptors that came with the bytes are appended, -1 for one that was lost.
+
+    A frame that came with one is whole no sooner than it, as the system never joins what follows it: unix(7).
+    """
+    n, ancillary, flags, _ = connection.recvmsg_into([space], _CONTROL, socket.MSG_CMSG_CLOEXEC)
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            descriptors += (_INT.unpack_from(data, at)[0] for at in range(0, len(data) - len(data) % 4, 4))
+    if flags & socket.MSG_CTRUNC:
+        descriptors.append(-1)  # this process may open no more files
+    return n

@@ -1,0 +1,484 @@
+"""Large bodies through shared memory: written once by one process, mapped by the others.
+
+Shared memory is anonymous (memfd_create(2)), and its descriptors go over the control connection (unix(7), SCM_RIGHTS):
+it has no name that could be left behind or opened by others, and is gone with the last process that maps it, however
+that ends. Where there is none to be had, or it is short, bodies go through the socket instead.
+
+Fresh memory is what costs, five times the copy into it: see `protocol.arena`. What was not written to before is asked
+for by madvise(2), or written by pwritev(2), which say so where there is no more; to write would be a SIGBUS.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import time
+from _weakref import ref
+from collections import deque
+from math import inf
+
+from mirai.protocol.arena import PAGE, Block, Space, lease_of
+from mirai.protocol.messages import Kind
+from mirai.protocol.wire import BLOCK, FrameError, encode
+
+try:
+    import _pickle as pickle
+except ImportError:
+    import pickle  # type: ignore[no-redef]
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from mirai.protocol.wire import Body, Buffer
+
+AVAILABLE = hasattr(os, "memfd_create") and hasattr(os, "pwritev")
+LEAST = 1 << 18  # bytes from which on a body goes through shared memory: see benchmarks/payload.py
+HUGE = 4 << 20  # bytes from which on private memory is asked for in huge pages
+AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
+MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
+KEPT = 3.0  # seconds that a segment is kept without being used
+
+VARIABLE = "MIRAI_SHARED_MEMORY"  # bytes that this process may write to, at most; 0 for none
+LEAST_VARIABLE = "MIRAI_SHARED_FROM"  # bytes from which on a body goes through it
+
+
+class _Segment:
+    """What the writer knows of one."""
+
+    __slots__ = ("_mapping", "backed", "fd", "number", "size", "target")
+
+    def __init__(self, number: int, size: int) -> None:
+        import fcntl
+        import mmap
+
+        self.number, self.size = number, size
+        self.backed = 0  # so many bytes from the start have memory: these can be written to by the mapping
+        self.fd = os.memfd_create("mirai", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(self.fd, size)
+            # A reader must not die of a SIGBUS because the writer cut it short: memfd_create(2).
+            fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+            self._mapping = mmap.mmap(self.fd, size)
+            self.target = memoryview(self._mapping)
+        except BaseException:
+            os.close(self.fd)
+            raise
+
+    def close(self) -> None:
+        """It will not be written to any more, nor given to anyone."""
+        os.close(self.fd)
+        self.fd = -1
+
+    def write(self, start: int, parts: Sequence[Buffer], size: int) -> None:
+        """Copy `parts` to `start`, one after the other.
+
+        Raises:
+            OSError: there is no more memory.
+        """
+        if start + size <= self.backed or self._populate(start, size):
+            target = self.target
+            for part in parts:
+                end = start + len(part)
+                target[start:end] = part
+                start = end
+        else:
+            self._write_fresh(start, parts)
+
+    def _populate(self, start: int, size: int) -> bool:
+        """Have memory for what was not written to before; False where the system does not do that."""
+        end = -(-(start + size) // PAGE) * PAGE
+        begin = max(start, self.backed) if start <= self.backed else start
+        try:
+            self._mapping.madvise(MADV_POPULATE_WRITE, begin, end - begin)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return False
+            raise
+        if begin == self.backed:
+            self.backed = end
+        return True
+
+    def _write_fresh(self, start: int, parts: Sequence[Buffer]) -> None:
+        at, rest = start, deque(memoryview(part) for part in parts if len(part))
+        while rest:
+            n = os.pwritev(self.fd, [rest[i] for i in range(min(len(rest), AT_ONCE))], at)
+            at += n
+            while rest and n >= len(rest[0]):
+                n -= len(rest.popleft())
+            if n:
+                rest[0] = rest[0][n:]
+        if start <= self.backed:
+            self.backed = min(self.size, -(-at // PAGE) * PAGE)
+
+
+class Arena:
+    """The shared memory that this process writes."""
+
+    def __init__(self, limit: float) -> None:
+        """`limit`: bytes of it, at most."""
+        self.segments: dict[int, _Segment] = {}
+        self.keeps = True  # segments that are not in use
+        self._space = Space(limit)
+        self._lock = _thread.RLock()
+        self._refs: dict[int, ref[Any]] = {}  # to what lives as long as somebody refers to a block, by lease
+        self._leases = 0
+        self._returned: deque[tuple[int, int, int]] = deque()
+        self._pid = os.getpid()
+
+    def place(self, parts: Sequence[Buffer], size: int) -> Block | None:
+        """A block with a copy of `parts`, `size` bytes together; None where there is no room for it."""
+        if self._is_busy():
+            return None  # a finalizer of the user's in the middle of this: it has to do without
+        with self._lock:
+            self._settle()
+            now = time.monotonic()
+            where = self._space.take(size, now)
+            if where is None:
+                self._drop_unused(inf)  # those that are too small for it
+                where = self._space.take(size, now)
+            if where is None:
+                return None
+            number, start = where
+            segment = self.segments.get(number)
+            if segment is None:
+                try:
+                    segment = self.segments[number] = _Segment(number, self._space.size(number))
+                except BaseException as error:
+                    self._space.give_back(number, start, 0.0)
+                    self._space.drop(number)
+                    if isinstance(error, OSError | ValueError | MemoryError):
+                        return None  # out of descriptors, address space or memory
+                    raise
+            self._leases += 1
+            lease = self._leases
+        try:
+            segment.write(start, parts, size)
+        except BaseException as error:
+            self._returned.append((0, number, start))
+            self._try_settle()
+            if isinstance(error, OSError):
+                return None
+            raise
+        view, watch = _leased(segment.target, start, size, lambda _: self._freed(lease, number, start))
+        self._refs[lease] = watch
+        return Block(segment, start, view)
+
+    def trim(self, since: float) -> None:
+        """Let segments go that have not been used since then."""
+        if self._is_busy():
+            return
+        with self._lock:
+            self._settle()
+            self._drop_unused(since)
+
+    def abandon(self) -> None:
+        """In a forked child: these are the parent's; what refers to them here can still be read."""
+        for segment in self.segments.values():
+            segment.close()
+        self.segments.clear()
+
+    # From a finalizer, in whatever thread, which may hold the lock already: nothing here may wait
+
+    def _freed(self, lease: int, number: int, start: int) -> None:
+        self._returned.append((lease, number, start))
+        self._try_settle()
+
+    def _try_settle(self) -> None:
+        if self._pid != os.getpid() or self._is_busy():
+            return
+        # Who has the lock may have looked already: hence again, until there is nothing.
+        while self._returned and self._lock.acquire(False):
+            try:
+                self._settle()
+                if not self.keeps:
+                    self._drop_unused(inf)
+            finally:
+                self._lock.release()
+
+    def _is_busy(self) -> bool:
+        return self._lock._is_owned()  # type: ignore[attr-defined, no-any-return]  # `threading.Condition` asks it too
+
+    def _settle(self) -> None:
+        while self._returned:
+            lease, number, start = self._returned.popleft()
+            self._refs.pop(lease, None)
+            self._space.give_back(number, start, time.monotonic())
+
+    def _drop_unused(self, since: float) -> None:
+        for number in self._space.unused(since):
+            self._space.drop(number)
+            # The mapping goes with the last of what was a view into it, which may be in the middle of going.
+            self.segments.pop(number).close()
+
+
+class Exchange:
+    """What this process and one peer have lent each other. Not for two threads at once, but for `freed`."""
+
+    def __init__(self, hand_over: Callable[[bytes, int], bool]) -> None:
+        """`hand_over` sends a frame with a descriptor on the control connection; whether it could."""
+        self.busy = 0.0  # when something was lent last, either way
+        self._hand_over = hand_over
+        self._lent: dict[int, Block] = {}
+        self._leases = 0
+        self._given: dict[int, Any] = {}  # segments that the peer was told of
+        self._mapped: dict[int, memoryview] = {}  # its segments
+        self._refs: dict[int, ref[Any]] = {}
+        self._faults: dict[int, OSError] = {}  # why segments could not be mapped
+        self._trimmed = 0.0  # the last time in use that the peer was told to trim for
+        self.unused: deque[int] = deque()  # leases of the peer's that it may have back
+
+    def lend(self, block: Block) -> bytes | None:
+        """What stands for a body that is in `block`, which is held until the peer frees it; None: send it as it is."""
+        segment = block.segment
+        if segment.number not in self._given:
+            if not self._hand_over(
+                encode(Kind.SEGMENT, segment.size.to_bytes(8, "little"), seq=segment.number), segment.fd
+            ):
+                return None
+            self._given[segment.number] = segment
+        self._leases += 1
+        self._lent[self._leases] = block
+        self.busy = time.monotonic()
+        return BLOCK.pack(self._leases, segment.number, block.start, len(block))
+
+    def freed(self, lease: int) -> None:
+        """The peer does not use it any more.
+
+        Raises:
+            FrameError: it was not lent.
+        """
+        if self._lent.pop(lease, None) is None:
+            raise FrameError(f"lease {lease} is given back, which was not lent")
+
+    def map(self, number: int, fd: int, body: Buffer) -> None:
+        """Take a segment of the peer's, from a SEGMENT frame; closes `fd`, which is -1 where it did not arrive.
+
+        Raises:
+            FrameError: it is not what it should be.
+        """
+        import fcntl
+        import mmap
+
+        if fd < 0:
+            self._faults[number] = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return
+        size = int.from_bytes(body, "little")
+        try:
+            if os.fstat(fd).st_size != size or not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
+                raise FrameError(f"segment {number} is not {size} bytes that stay")
+            self._mapped[number] = memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
+        except OSError as error:
+            self._faults[number] = error
+        finally:
+            os.close(fd)
+
+    def knows(self, body: Buffer) -> bool:
+        """Whether the peer has said what segment a body is in."""
+        segment = lease_of(body)[1]
+        return segment in self._mapped or segment in self._faults
+
+    def view(self, body: Buffer) -> memoryview:
+        """The body that `body` stands for, read-only; the peer gets it back when nothing here refers to it any more.
+
+        Raises:
+            FrameError: there is no such block.
+            OSError: its segment could not be mapped; the peer gets it back.
+        """
+        lease, number, start, size = lease_of(body)
+        mapped = self._mapped.get(number)
+        if number in self._faults:
+            self.unused.append(lease)
+            raise self._faults[number]
+        if mapped is None or start + size > len(mapped) or lease in self._refs:
+            raise FrameError(f"there is no block of {size} bytes at {start} of segment {number}")
+        view, self._refs[lease] = _leased(mapped, start, size, lambda _: self.unused.append(lease))
+        self.busy = time.monotonic()
+        return view
+
+    def decline(self, body: Buffer) -> None:
+        """It will not be looked at."""
+        self.unused.append(lease_of(body)[0])
+
+    def frees(self) -> bytes:
+        """Frames that give back what is not used here any more; most often none."""
+        frames = b""
+        while self.unused:
+            lease = self.unused.popleft()
+            self._refs.pop(lease, None)
+            frames += encode(Kind.FREE, seq=lease)
+        return frames
+
+    def drops(self) -> bytes:
+        """Frames that tell the peer which of the segments that it was given will not be used again."""
+        gone = [number for number, segment in self._given.items() if segment.fd < 0]
+        for number in gone:
+            del self._given[number]
+        return b"".join(encode(Kind.DROP, seq=number) for number in gone)
+
+    def unmap(self, number: int) -> None:
+        """The peer will not use it again."""
+        self._mapped.pop(number, None)
+        self._faults.pop(number, None)
+
+    def tidied(self, since: float) -> tuple[bytes, bytes]:
+        """Frames for the peer's data and control connection, where there is something to be let go of.
+
+        It is told to trim its memory if nothing was lent since then, once.
+        """
+        data = self.frees()
+        if data:
+            self.busy = time.monotonic()
+        control = self.drops()
+        if self._mapped and self._trimmed != self.busy <= since:
+            self._trimmed = self.busy
+            control += encode(Kind.TRIM)
+        return data, control
+
+    @property
+    def in_use(self) -> bool:
+        """Whether either has a segment of the other."""
+        return bool(self._given or self._mapped)
+
+    def close(self) -> None:
+        """The peer is gone; what refers to its memory can still be read."""
+        self._lent.clear()
+        self._given.clear()
+        self._mapped.clear()
+
+
+def _leased(
+    memory: memoryview, start: int, size: int, freed: Callable[[ref[Any]], object]
+) -> tuple[memoryview, ref[Any]]:
+    """A read-only view of `memory`, and what must be kept so that `freed` is called when no view of it is left."""
+    # A view of a view holds what the first one was of, not the first one. Through a PickleBuffer it does.
+    watched = memory[start : start + size].toreadonly()
+    return memoryview(pickle.PickleBuffer(watched)), ref(watched, freed)
+
+
+_arena: Arena | None = None
+_users = 0
+_making = _thread.RLock()
+
+
+def arena() -> Arena:
+    """The one of this process."""
+    global _arena
+    with _making:
+        if _arena is None:
+            made = Arena(limit())
+            made.keeps = _users > 0
+            if _arena is None:  # a finalizer may have been here
+                _arena = made
+        return _arena
+
+
+def place(parts: Sequence[Buffer], size: int) -> Body | None:
+    """A copy of `parts` in shared memory; in private memory where it is small, or there is no room.
+
+    None: as the caller likes.
+    """
+    if size < least():
+        return None
+    return (arena().place(parts, size) if AVAILABLE else None) or keep(parts, size)
+
+
+def trim(since: float) -> None:
+    """Let segments go that have not been used since then."""
+    if _arena is not None:
+        _arena.trim(since)
+
+
+def join() -> None:
+    """Keep what is free to use it again; each `join` asks for a `leave`."""
+    global _users
+    with _making:
+        _users += 1
+        if _arena is not None:
+            _arena.keeps = True
+
+
+def leave() -> None:
+    """After the last, each segment goes as soon as it is not used."""
+    global _users
+    with _making:
+        _users -= 1
+        last = _arena if not _users else None
+    if last is not None:
+        last.keeps = False
+        last.trim(inf)
+
+
+def keep(parts: Sequence[Buffer], size: int) -> Body | None:
+    """A copy of `parts` in one piece of private memory; None where it is so small that the caller may do that."""
+    if size < HUGE:
+        return None
+    target = memoryview(fresh(size))
+    at = 0
+    for part in parts:
+        target[at : at + len(part)] = part
+        at += len(part)
+    return [target]
+
+
+def fresh(size: int) -> Any:
+    """Private memory, all zero; where it is much in huge pages, which are ready four times as soon."""
+    if size < HUGE:
+        return bytearray(size)
+    import mmap
+
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return bytearray(size)
+    try:
+        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from None
+        raise
+    try:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:
+        pass  # a kernel without
+    return memory
+
+
+def limit() -> int:
+    """Bytes that this process may write to at most: as the environment says, else half of the machine's memory."""
+    said = _said(VARIABLE)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2 if said is None else said
+
+
+def least() -> int:
+    """Bytes from which on a body goes through shared memory, as the environment says."""
+    global _least
+    if _least is None:
+        said = _said(LEAST_VARIABLE)
+        _least = LEAST if said is None else said
+    return _least
+
+
+_least: int | None = None
+
+
+def _said(variable: str) -> int | None:
+    text = os.environ.get(variable, "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{variable}={text!r}: give a number of bytes, 0 or more")
+    return int(text)
+
+
+def _forget_in_child() -> None:
+    global _arena, _making, _users
+    _users = 0
+    _making = _thread.RLock()
+    if _arena is not None:
+        _arena.abandon()
+        _arena = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)
