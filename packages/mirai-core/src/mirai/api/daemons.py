@@ -156,7 +156,7 @@ def daemons(
     if seed is not None:
         _whole("seed", seed, None)
     budget = None if memory is None else _size(memory)
-    serializers = chosen(serial)
+    serializers = None if serial is None else chosen(serial)  # plugins are looked for while daemons start
     if remote is not None and not urls and count:
         # What comes out of a tunnel comes from this machine.
         urls = [local_url(tcp=True) if getattr(remote, "tunnel", False) is True else host_url(tls=True)]
@@ -170,7 +170,8 @@ def daemons(
     name = profiles.current.get() if compute is None else compute
     profiles.remove(name, tell_persistent=n is None)
     if sync:
-        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=serializers), seed=seed))
+        used = chosen(None) if serial is None else serializers
+        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=used), seed=seed))
         return Daemons(name, 0)
     if not count and not urls:
         return Daemons(name, 0)
@@ -178,19 +179,21 @@ def daemons(
     service = Dispatcher(
         urls or None,
         scheduler=scheduler,
-        serializers=serializers,
         memory=budget,
         kill_after=kill_after,
         tls=certificate,
         heartbeat=heartbeat,
+        open=False,
     )
     profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
     try:
-        if remote is not None and count:
-            profile.launch(remote, count, {})
-        else:
+        if remote is None:
             profile.start_local(count, {})
+        service.open(chosen(None) if serial is None else serializers)
+        if remote is None:
             service.wait_for_daemons(count, START)
+        elif count:
+            profile.launch(remote, count, {})
     except BaseException:
         profile.close()
         raise

@@ -155,6 +155,7 @@ class Dispatcher:
         tls: Identity | None = None,
         heartbeat: float | None = None,
         ephemeral: bool = False,
+        open: bool = True,
     ) -> None:
         """Listen.
 
@@ -168,14 +169,15 @@ class Dispatcher:
             tls: the certificate and key for addresses with TLS.
             heartbeat: seconds between two beats, see `Pulse`; None: none.
             ephemeral: close when the last local daemon has left.
+            open: let daemons in; else they wait until `open` is called.
 
         Raises:
             OSError: the address cannot be listened on; the error says why.
         """
         self.scheduler = scheduler or Scheduler()
         self.peers: dict[int, Peer] = {}  # by number, those that have left too
-        self.serializers = serializers
-        self._setup = {**(setup or {}), "serial": serializers.encode() if serializers is not None else None}
+        self.serializers: Serializers | None = None
+        self._setup = dict(setup or {})
         self._orders = Orders(self._torn)
         self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
@@ -237,6 +239,13 @@ class Dispatcher:
         self._tidying = False
         shared.join()
         _open.add(self)
+        if open:
+            self.open(serializers)
+
+    def open(self, serializers: Serializers | None) -> None:
+        """Let daemons in. What finds the serializers takes as long as they take to start."""
+        self.serializers = serializers
+        self._setup["serial"] = serializers.encode() if serializers is not None else None
         self._meeting.open()
 
     # For who submits
