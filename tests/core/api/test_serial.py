@@ -16,12 +16,14 @@ from mirai import (
     make_cluster,
     mirai,
     mirai_map,
+    profiles,
     register_serial,
     serial_config,
     stop_cluster,
     with_daemons,
 )
 from mirai.api import serial
+from mirai.runtime.profile import require
 from tests.core import handles
 from tests.core.handles import Carrier, Handle, Special
 
@@ -298,6 +300,20 @@ def test_what_daemons_are_given_is_checked(given, error, message):
         assert message in str(caught.value)
 
         assert before
+
+
+def test_a_file_of_profiles_names_them(tmp_path):
+    """As `daemons(serial=…)` does; a name that nobody provides is an error that names the profile."""
+    file = tmp_path / "mirai.yaml"
+    file.write_text("profiles:\n  right: {n: 1, serial: [arrow, numpy]}\n")
+    with profiles(file):
+        used = require("right").service.serializers
+        assert [entry.names[0] for entry in used.entries] == ["pyarrow.Table", "numpy.ndarray"]
+
+    file.write_text("profiles:\n  wrong: {n: 1, serial: [arow]}\n")
+    with pytest.raises(ValueError, match="did you mean 'arrow'") as caught, profiles(file):
+        pass
+    assert "profile 'wrong'" in str(caught.value.__notes__)
 
 
 def test_none_at_all_can_be_asked_for(unregistered):

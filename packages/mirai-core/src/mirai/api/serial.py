@@ -167,10 +167,13 @@ def _entry(named: SerialConfig | str) -> Entry:
         raise TypeError(f"serial={named!r}: {WANTED}")
     known = plugins.serializers()
     if named not in known:
+        from difflib import get_close_matches
+
         names = ", ".join(sorted(known)) or "none"
+        near = "".join(f"did you mean {name!r}? Else " for name in get_close_matches(named, known, n=1))
         raise ValueError(
-            f"serial={named!r}: no plugin provides it (there are: {names}): correct its name, or install the plugin; "
-            "pip install 'mirai-core[serial]' brings ours"
+            f"serial={named!r}: no plugin provides it (there are: {names}): {near}correct its name, or install the "
+            "plugin; pip install 'mirai-core[serial]' brings ours"
         )
     return _plugins_entry(known[named])
 
