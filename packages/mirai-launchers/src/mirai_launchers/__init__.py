@@ -1,6 +1,7 @@
 """Launchers for mirai: where daemons come from, other than this machine."""
 
 from mirai_launchers.cluster import cluster_config
+from mirai_launchers.http import HttpConfig, http_config
 from mirai_launchers.lsf import LSF
 from mirai_launchers.pbs import PBS
 from mirai_launchers.remote_config import RemoteConfig, remote_config
@@ -13,11 +14,13 @@ __all__ = [
     "LSF",
     "PBS",
     "SGE",
+    "HttpConfig",
     "RemoteConfig",
     "Slurm",
     "SshConfig",
     "TunnelConfig",
     "cluster_config",
+    "http_config",
     "remote_config",
     "ssh_config",
 ]

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mirai_launchers.spool import Spool
-
 FIRST, LONGEST = 1.0, 15.0  # seconds between two questions: while jobs change, and when nothing happens
 GRACE = 2.0  # seconds that a daemon has to leave by itself, before its job is ended
 MORE = 0.2  # seconds to wait whether other tasks of an array are to be ended with one
@@ -70,6 +68,18 @@ class Scheduler(Protocol):
         Raises:
             OSError: it cannot be asked to, or some of them cannot be ended.
         """
+        ...
+
+
+class Logs(Protocol):
+    """Where jobs write what they print."""
+
+    def end_of_log(self, number: int, path: str | None) -> str:
+        """What a task said last, as an error quotes it."""
+        ...
+
+    def clear(self, *, keep_logs: bool) -> None:
+        """Remove what is not needed any more."""
         ...
 
 
@@ -159,7 +169,7 @@ class Array:
     """The jobs of one submission, a task for each daemon."""
 
     def __init__(
-        self, keeper: Keeper, scheduler: Scheduler, job: str, tasks: Sequence[str], spool: Spool, *, hold: bool = False
+        self, keeper: Keeper, scheduler: Scheduler, job: str, tasks: Sequence[str], spool: Logs, *, hold: bool = False
     ) -> None:
         """They were submitted as `job`; `tasks` are the ids of each. `hold`: so that they are held for a while."""
         self.job, self.tasks, self.spool, self.hold = job, tuple(tasks), spool, hold

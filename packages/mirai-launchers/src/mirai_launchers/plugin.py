@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mirai.hookspecs import hookimpl
+from mirai_launchers.http import HttpConfig
 from mirai_launchers.lsf import LSF
 from mirai_launchers.pbs import PBS
 from mirai_launchers.remote_config import RemoteConfig
@@ -19,5 +20,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_launchers() -> dict[str, type[Launcher]]:
-    launchers = (RemoteConfig, Slurm, SGE, PBS, LSF, SshConfig, TunnelConfig)
+    launchers = (RemoteConfig, Slurm, SGE, PBS, LSF, SshConfig, TunnelConfig, HttpConfig)
     return {launcher.name: launcher for launcher in launchers}
