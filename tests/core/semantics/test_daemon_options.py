@@ -372,3 +372,24 @@ def test_a_local_url_may_be_listened_at_again():
         with daemons(url=url):
             launch_local(1)
             assert mirai("1").result(DEADLINE) == 1
+
+
+def test_a_daemon_that_does_not_give_tasks_back_is_told_of(monkeypatch, caplog):
+    """One that is stopped holds on to what it was given ahead: who waits for that must learn why."""
+    monkeypatch.setattr(dispatcher, "MUTE", 0.2)
+    with daemons(2):
+        row = status().daemons[0]
+        for _ in range(50):
+            mp = mirai_map(range(200), tasks.spin, 0.0005)
+            wait_until(lambda: status().daemons[0].assigned - status().daemons[0].completed > 2, "it to hold some")
+            os.kill(row.pid, signal.SIGSTOP)
+            try:
+                wait_until(lambda mp=mp: sum(m.done() for m in mp) > 150, "the others to be done")
+                if status().daemons[0].assigned - status().daemons[0].completed > 2:
+                    wait_until(lambda: "has not answered" in caplog.text, "it to be said")
+                    break
+            finally:
+                os.kill(row.pid, signal.SIGCONT)
+            mp.collect()
+        assert f"daemon 1 (pid {row.pid} on {row.host}) has not answered for 0.2 s: it is stopped" in caplog.text
+        assert mp.collect() == list(range(200))

@@ -86,6 +86,11 @@ class Mirai(Future[T], Generic[T]):
         here = "$data" if self.done() else ""
         return f"< mirai [{here}] > id {self.id}, profile {self._profile!r}, {self._state_name()}"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a mirai stays where it is: give it as an argument by itself, and its value is sent, or wait first"
+        )
+
     # Reading
 
     @property

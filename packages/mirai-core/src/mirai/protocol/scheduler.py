@@ -318,6 +318,11 @@ class Scheduler:
         executing = sum(1 for at in self._daemons.values() if at.held)
         return Counts(self._arrived - self._completed - executing, executing, self._completed)
 
+    def recalling(self, daemon: int) -> tuple[int, int]:
+        """For a daemon that was asked to give tasks back and did not answer: up to which, and how many; else zeros."""
+        at = self._daemons.get(daemon)
+        return (0, 0) if at is None or not at.recalling else (at.recalling, len(at.held) - 1)
+
     def daemon_counts(self, daemon: int) -> tuple[int, int, Task | None] | None:
         """Tasks assigned, tasks completed, and the one in evaluation; None for a daemon that is not here."""
         at = self._daemons.get(daemon)

@@ -59,6 +59,7 @@ log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging 
 
 DEEPEST = 16  # callbacks called from callbacks
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
+MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
 LOST = 15.0  # seconds until they fail, if nobody else will start one
 ALONE = 20.0  # seconds until it is said that none has come, if somebody may
 SILENT = (
@@ -125,6 +126,7 @@ class Peer:
         self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
         self.dead: deque[int] = deque()  # those that no task needs any more
         self.exchange: shared.Exchange | None = None  # where it can map our memory, and we its
+        self.recalled_from = False  # and it is looked whether it answers
 
 
 class Seen(NamedTuple):
@@ -930,12 +932,32 @@ class Dispatcher:
                 if self._kill_after is not None:
                     self._order_in(self._kill_after, partial(self._kill, self.peers[action.daemon], action.seq))
             elif isinstance(action, Recall):
-                self.peers[action.daemon].control.write([encode(Kind.RECALL, seq=action.seq)])
+                peer = self.peers[action.daemon]
+                peer.control.write([encode(Kind.RECALL, seq=action.seq)])
+                if not peer.recalled_from:
+                    self._expect_recalled(peer, action.seq)
             elif isinstance(action, Lost) and action.task.future is not None:
                 self._fail(action.task, _lost(gone, how))
         if not self._ticking and self.scheduler.tick_needed():
             self._ticking = True
             self._order_in(STALL, self._tick)
+
+    def _expect_recalled(self, peer: Peer, seq: int) -> None:
+        peer.recalled_from = True
+        self._order_in(MUTE, lambda: self._miss_recalled(peer, seq))
+
+    def _miss_recalled(self, peer: Peer, seq: int) -> None:
+        """Tasks are with a daemon that does not give them back: who waits for them must know why."""
+        peer.recalled_from = False
+        now, waiting = self.scheduler.recalling(peer.number)
+        if now == seq:
+            self._tell(
+                logging.ERROR,
+                f"daemon {peer.row} (pid {peer.hello.pid} on {peer.hello.host}) has not answered for {MUTE:g} s: it is "
+                f"stopped, or its task lets no other thread run; tasks that wait behind that one: {waiting}",
+            )
+        elif now:
+            self._expect_recalled(peer, now)
 
     def _kill(self, peer: Peer, seq: int) -> None:
         """A task did not end on being cancelled: end its daemon, and start another one in its place."""
