@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mirai import mirai
+from mirai import daemons, mirai
 from tests.serial import tasks
 
 numpy = pytest.importorskip("numpy", reason="numpy is not installed: `tox run -e serial` installs it")
@@ -136,6 +136,14 @@ def test_pandas_columns_of_arrow_arrays(send):
     pandas.testing.assert_series_equal(whole.value, series)
     pandas.testing.assert_series_equal(some.value, series.iloc[5:10])
     assert some.size < 3000
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_modules_that_are_cleaned_up_are_loaded_again(sync):
+    """What the serializer's module held before would not be what it is after."""
+    with daemons(sync=True, cleanup=7) if sync else daemons(1, cleanup=7):
+        for _ in range(3):
+            assert numpy.array_equal(mirai(tasks.echo, DATES).result(), DATES)
 
 
 def test_arrays_come_back_from_a_daemon(daemon):

@@ -93,6 +93,20 @@ def test_a_lazy_frame_comes_back(send):
     assert send({"lazy": lazy}).value["lazy"].collect().equals(lazy.collect())
 
 
+class Named(polars.DataFrame):
+    """A class of its own."""
+
+
+def test_a_class_of_somebodys_own_stays_that(send):
+    """It may hold more than its columns, which its own way to be pickled knows."""
+    frame = Named({"x": [1, 2]})
+
+    arrived = send([frame]).value[0]
+
+    assert type(arrived) is Named
+    assert arrived.equals(frame)
+
+
 def test_the_same_frame_twice_is_sent_once(send, daemon):
     """And is one object there."""
     assert send([LARGE, LARGE]).size < 1.1 * send(LARGE).size

@@ -187,6 +187,16 @@ def test_a_result_may_go_on_to_another_profile():
         assert mirai(handles.value_of, made, _compute="second").result() == 101
 
 
+def test_a_result_that_cannot_be_loaded_does_not_go_on_as_a_value():
+    """The task that waits for it must not take the error for its argument."""
+    here = serial_config(Handle, handles.dump, handles.fail_to_load)
+    with daemons(1, compute="first", serial=here), daemons(1, compute="second", serial=CONFIG):
+        made = mirai(handles.make, 1, _compute="first")
+
+        with pytest.raises(MiraiError, match="load failed"):
+            mirai(handles.value_of, made, _compute="second").result()
+
+
 def test_a_result_outlives_its_profile():
     """It is deserialized when somebody asks for it."""
     with daemons(1, serial=CONFIG):

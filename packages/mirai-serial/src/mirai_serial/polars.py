@@ -19,15 +19,17 @@ PIECE = 32 * 1024  # bytes; what is smaller stands in the pickle
 LARGE = 1024 * 1024  # bytes from which on it is worth while to import pyarrow
 
 
-def dump(value: DataFrame | LazyFrame | Series, /) -> tuple[Kind, Any]:
-    """What it is, and an Arrow table, or bytes."""
+def dump(value: DataFrame | LazyFrame | Series, /) -> Any:
+    """What it is, and an Arrow table, or bytes; `NotImplemented` for a class of somebody's own."""
     import polars
 
-    if isinstance(value, polars.LazyFrame):
-        return "lazy", value.serialize()
-    if isinstance(value, polars.DataFrame):
+    if type(value) is polars.LazyFrame:
+        return "lazy", _beside(value.serialize())
+    if type(value) is polars.DataFrame:
         return "frame", _dumped(value)
-    return "series", _dumped(value.to_frame())
+    if type(value) is polars.Series:
+        return "series", _dumped(value.to_frame())
+    return NotImplemented  # it may hold more than its columns
 
 
 def load(parts: tuple[Kind, Any], /) -> DataFrame | LazyFrame | Series:
@@ -58,7 +60,10 @@ def _dumped(frame: DataFrame) -> Any:
         return table
     stream = io.BytesIO()
     frame.write_ipc_stream(stream, compat_level=polars.CompatLevel.newest())
-    data = stream.getbuffer()
+    return _beside(stream.getbuffer())
+
+
+def _beside(data: bytes | memoryview) -> Any:
     return pickle.PickleBuffer(data) if len(data) >= PIECE else bytes(data)
 
 

@@ -64,6 +64,7 @@ class _Memory:
     def __init__(self, storage: UntypedStorage) -> None:
         self._storage = storage
         self._start, self._stop = storage.nbytes(), 0
+        self._content: Any = None
 
     def include(self, tensor: Tensor) -> None:
         if tensor.numel():
@@ -77,9 +78,10 @@ class _Memory:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        device = str(self._storage.device)
         start, stop = min(self._start, self._stop), self._stop
-        return _arrived, (device, start, _content(self._storage, start, stop))
+        if self._content is None:
+            self._content = _content(self._storage, start, stop)
+        return _arrived, (str(self._storage.device), start, self._content)
 
 
 class _Arrived:

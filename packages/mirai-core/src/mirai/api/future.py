@@ -330,7 +330,10 @@ class Mirai(Future[T], Generic[T]):
         as_it_came = own is None or own is serializers or not own.has_configurations
         if as_it_came and self._resolved is None and isinstance(reply, tuple):
             return reply[1], reply[2]
-        count, body = serialize.dumps(self.data, to_daemon=True, serializers=serializers)
+        value, error = self._resolve()
+        if error is not None:
+            raise error  # it cannot be loaded here
+        count, body = serialize.dumps(value, to_daemon=True, serializers=serializers)
         return count, serialize.joined(body)
 
     def run_callbacks(self) -> None:

@@ -60,6 +60,7 @@ class Entry:
         self.token = token
         self.by_value = by_value
         self._functions = functions
+        self._is_decoded = functions is None
         self._pickled: tuple[int, bytes | bytearray | memoryview] | None = None
         self._main_names: dict[str, Any] = {}  # what the functions need in this process's `__main__`
         if token:
@@ -100,6 +101,11 @@ class Entry:
             for name, value in self._main_names.items():  # the clean-up after a task takes them away
                 main.setdefault(name, value)
         return self._functions
+
+    def forget(self) -> None:
+        """Import the functions again when they are next needed."""
+        if self._pickled is not None and (self._is_decoded or not self.token):
+            self._functions = None
 
     def is_for(self, cls: type) -> bool:
         """Whether a class that has one of its names is meant, and not another one of that name."""
@@ -193,6 +199,12 @@ class Serializers:
     @classmethod
     def decode(cls, encoded: Iterable[Encoded]) -> Serializers:
         return cls(map(Entry.decode, encoded))
+
+    def forget(self) -> None:
+        """Modules were taken away: what was loaded of them would not be what a later task loads."""
+        for entry in self.entries:
+            entry.forget()
+        self._looked = -1, _Table(self.entries)
 
     def reduction(self) -> Reduction | None:
         """What a pickler is to ask about each object of one message; None where there can be none of ours."""

@@ -57,9 +57,10 @@ class Baseline:
         self._modules = set(sys.modules) if self._restores_modules else set()
         self._environment = _Environment()
 
-    def restore(self) -> None:
-        """Put back what has changed since."""
+    def restore(self) -> bool:
+        """Put back what has changed since; whether modules were among it."""
         sys.modules["__main__"] = self._module
+        forgotten = False
         if self._restores_names:
             main, names = self._main, self._names
             main.update(names)
@@ -69,22 +70,24 @@ class Baseline:
         if self._restores_environment:
             self._environment.restore()
         if self._restores_modules:
-            self._forget_modules()
+            forgotten = self._forget_modules()
         if self._collects:
             import gc
 
             gc.collect()
+        return forgotten
 
-    def _forget_modules(self) -> None:
+    def _forget_modules(self) -> bool:
         new = set(sys.modules) - self._modules
         if not new:
-            return
+            return False
         # A compiled module cannot be loaded twice, nor what belongs to its package.
         compiled = {_top(name) for name in new if _is_compiled(sys.modules[name])}
         new -= {name for name in new if _top(name) in compiled}
         for name in new - _referred(new):
             del sys.modules[name]
         self._modules = set(sys.modules)  # what stays now will always stay
+        return True
 
 
 def _top(name: str) -> str:

@@ -282,7 +282,8 @@ class Daemon:
             evaluator.baseline.take()
             self._limits.set_up(time.monotonic())
             return None
-        evaluator.baseline.restore()
+        if evaluator.baseline.restore() and evaluator.serializers is not None:
+            evaluator.serializers.forget()
         if self._lent is not None:
             self._return_loans()
         return self._limits.task_done(end) if self._limits.any else None

@@ -78,7 +78,8 @@ class Sync:
             if task.everywhere:
                 self._evaluator.baseline.take()
             else:
-                self._evaluator.baseline.restore()
+                if self._evaluator.baseline.restore() and self.serializers is not None:
+                    self.serializers.forget()
         finally:
             classes.apart -= 1
             sys.modules["__main__"] = host
