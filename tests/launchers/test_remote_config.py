@@ -30,6 +30,13 @@ def test_quoted_it_is_one_word():
     assert launcher.show([COMMAND]) == """sh -c 'python3 -m mirai.launch daemon '"'"'ipc:///a b'"'"'\'"""
 
 
+def test_flags_for_the_interpreter():
+    """The command may be the interpreter itself; what stands for it is then its flags."""
+    launcher = remote_config(sys.executable, python="-I")
+
+    assert launcher.show([COMMAND]) == f"{sys.executable} -I -m mirai.launch daemon 'ipc:///a b'"
+
+
 def test_one_list_serves_any_number():
     """A cluster's command is the same for all."""
     launcher = remote_config("srun")

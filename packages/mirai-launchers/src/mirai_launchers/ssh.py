@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -93,7 +94,7 @@ class SshConfig(Launcher):
 
         url = _word_after(command.argv, "daemon")
         return session.Order(
-            login.Place(remote, self.config, self.timeout),
+            login.Place(remote, self.config and os.path.expanduser(self.config), self.timeout),
             self.python,
             command.argv[1:],
             command.env,
