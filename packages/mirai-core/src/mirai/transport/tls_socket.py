@@ -23,6 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from mirai.transport.schemes import TlsError
 
+try:
+    import fcntl
+    import termios
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import TypeAlias, TypeVar
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 
 RECORD = 16384  # bytes that a record holds at most: RFC 8446, 5.1
 BURST = 2**20  # bytes that are received at once: others want to be heard too
+
+_NOTHING = bytes(4)  # an int, as FIONREAD gives it: ioctl_tty(2), tcp(7)
 
 _WANTS = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -96,7 +104,7 @@ class TlsSocket(ssl.SSLSocket):
         view = memoryview(buffer)
         if nbytes:
             view = view[:nbytes]
-        if self._limit != 0.0 and self.secured and not self.pending():
+        if self._limit != 0.0 and self.secured and not ssl.SSLSocket.pending(self):
             self._wait(select.POLLIN, self._deadline())  # rather than first try in vain
         return self._carry_out(self._receive, view)
 
@@ -113,9 +121,21 @@ class TlsSocket(ssl.SSLSocket):
 
     def send(self, data: Any, flags: int = 0) -> int:
         """As a socket's; after a BlockingIOError, come again with the same bytes first."""
+        if type(data) is bytes and 0 < len(data) <= RECORD and self.secured and self._held is None:
+            # Most are like this. What fails here fails again below, or goes on there.
+            try:
+                with self._turn:  # type: ignore[union-attr]
+                    return self.write(data)
+            except ssl.SSLWantWriteError:
+                self._held = data
+            except (OSError, ValueError):
+                pass
         return self._carry_out(self._transmit, (data,))
 
     def sendall(self, data: Any, flags: int = 0) -> None:
+        if type(data) is bytes and len(data) <= RECORD:
+            self.send(data)
+            return
         view = memoryview(data).cast("B")
         sent = self.send(view)
         while sent < len(view):
@@ -167,8 +187,8 @@ class TlsSocket(ssl.SSLSocket):
     def _receive(self, view: memoryview) -> int:
         size = min(len(view), BURST)
         received = last = self._read(view)
-        while last == RECORD and received < size:
-            # It was full: most likely there is more of what was written at once. The caller gets it at once, too.
+        # A peer writes many small records while we do something else: all at once, or each costs a round of the loop.
+        while last and received < size and self._has_more():
             try:
                 last = self._read(view[received:])
             except _WANTS:
@@ -178,6 +198,10 @@ class TlsSocket(ssl.SSLSocket):
                 break
             received += last
         return received
+
+    def _has_more(self) -> bool:
+        """Whether more than what was read has come: to ask is cheaper than to try, which may fail by an exception."""
+        return fcntl is None or fcntl.ioctl(self.fileno(), termios.FIONREAD, _NOTHING) != _NOTHING
 
     def _read(self, view: memoryview) -> int:
         return self.read(len(view), view)  # type: ignore[return-value]

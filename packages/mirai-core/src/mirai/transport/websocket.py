@@ -86,8 +86,18 @@ class WebSocket:
 
     # As a socket
 
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AddressFamily(self._stream.family)
+
     def fileno(self) -> int:
         return self._stream.fileno()
+
+    def setsockopt(self, *given: Any) -> None:
+        self._stream.setsockopt(*given)
+
+    def getsockopt(self, *given: Any) -> Any:
+        return self._stream.getsockopt(*given)
 
     def settimeout(self, value: float | None) -> None:
         self._stream.settimeout(value)
