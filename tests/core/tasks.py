@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -9,6 +10,14 @@ from pathlib import Path
 
 def double(x):
     return 2 * x
+
+
+def digest(data):
+    return hashlib.blake2b(data).hexdigest()
+
+
+def noise(size):
+    return os.urandom(size)
 
 
 def pid():

@@ -75,7 +75,16 @@ def end(process):
 
 @pytest.mark.parametrize(
     "url",
-    [LOOPBACK, "tcp://[::1]:0", "tcp://:0", "abstract://mirai-test-network", "tls+tcp://127.0.0.1:0", "tls+tcp://:0"],
+    [
+        LOOPBACK,
+        "tcp://[::1]:0",
+        "tcp://:0",
+        "abstract://mirai-test-network",
+        "tls+tcp://127.0.0.1:0",
+        "tls+tcp://:0",
+        "ws://:0",
+        "wss://:0/path",
+    ],
 )
 def test_local_daemons_may_dial_any_address(url):
     """Those that `daemons()` starts bring their ticket; the port is read back."""
