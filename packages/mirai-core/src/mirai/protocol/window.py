@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-LARGEST = 64  # tasks; beyond it a message more costs nothing that could be measured
+LARGEST = 128  # tasks; beyond it a message more costs nothing that could be measured
 HORIZON = 0.005  # seconds of work that a daemon may hold
 STALL = 0.002  # seconds that a task may overrun before those behind it are taken back
 OVERRUN = 3.0  # times its expected duration, likewise

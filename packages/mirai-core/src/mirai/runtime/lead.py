@@ -189,7 +189,7 @@ class Lead:
             self.wake()
 
     def poke(self) -> None:
-        """For a thread that submits without waiting: drive the sockets once, if that was not done just now."""
+        """For a thread that submits without waiting: look at the sockets, if that was not done just now."""
         if time.monotonic() - self._polled < IMPATIENCE or self._leader == _thread.get_ident():
             return
         with self.uninterrupted:
@@ -200,9 +200,16 @@ class Lead:
                         self._round(0)
                 finally:
                     self._give_up()
-            elif self._io_leads and not self._asked:
+                return
+            # It may be long until who has the turn may run too: the interpreter is switched every 5 ms only.
+            self._polled = time.monotonic()
+            if self._io_leads and not self._asked:
                 self._asked = True
                 self.wake()
+            try:
+                self._look(0)
+            except ValueError:
+                pass  # it was closed just now
 
     def _lead_until(self, awaited: Awaited, deadline: float | None) -> bool:
         """Drive the sockets until `awaited` is done, a signal came or the time is over; False: another thread does."""
@@ -290,11 +297,7 @@ class Lead:
             self._until = timers[0][0]
             until = max(0.0, self._until - time.monotonic())
             timeout = until if timeout is None else min(timeout, until)
-        for callback, events in self._poller.poll(timeout if timeout is None else min(timeout, LONGEST)):
-            try:
-                callback(events)
-            except Exception:
-                log.exception("an event could not be handled")  # the others still are
+        self._look(timeout if timeout is None else min(timeout, LONGEST))
         now = self._polled = time.monotonic()
         timers = self._take_timers()
         while timers and timers[0][0] <= now:
@@ -311,6 +314,14 @@ class Lead:
             heapq.heapify(timers)
             self._sweep = 2 * len(timers) + SWEEP
         return timers
+
+    def _look(self, timeout: float | None) -> None:
+        """Wait for sockets, and call who is concerned."""
+        for callback, events in self._poller.poll(timeout):
+            try:
+                callback(events)
+            except Exception:
+                log.exception("an event could not be handled")  # the others still are
 
     @staticmethod
     def _ring(timer: Timer) -> None:
