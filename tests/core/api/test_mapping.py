@@ -118,6 +118,27 @@ def test_a_generator_is_drawn_as_it_is_submitted(two, tmp_path):
     assert mp.collect() == [None, None]
 
 
+def test_no_element_waits_for_another_to_be_serialized(one, tmp_path):
+    """Those that follow each other in no time are submitted together; what comes before one that takes long is not held."""
+
+    class Slow:
+        def __reduce__(self):
+            wait_until((tmp_path / "0").exists, "the first element was evaluated")
+            return int, (2,)
+
+    def note(i):
+        (tmp_path / str(i)).touch()
+        return i
+
+    assert mirai_map([0, 1, Slow(), 3], note).collect() == [0, 1, 2, 3]
+
+
+def test_many_elements_are_each_evaluated_once(two, tmp_path):
+    """However they are submitted; those of a generator one by one."""
+    assert mirai_map(range(1000), ratio).collect() == list(range(1000))
+    assert mirai_map((i for i in range(200)), ratio).collect() == list(range(200))
+
+
 def test_a_generator_that_raises_cancels_what_it_gave(one, tmp_path):
     """Nobody can get at those mirais; the error says how far it came."""
 

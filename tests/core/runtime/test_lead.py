@@ -121,6 +121,20 @@ def test_one_that_follows_is_woken_by_its_own_event(leading):
     assert leader.outcome is True
 
 
+def test_who_submits_looks_at_the_sockets_also_where_another_thread_leads(leading, pipe):
+    """That one may not get the interpreter for long, and the daemons would have nothing to do meanwhile."""
+    writing, heard = pipe
+    stuck, free = threading.Event(), threading.Event()
+    leading.call_at(0.0, lambda: (stuck.set(), free.wait(DEADLINE)))
+    assert stuck.wait(DEADLINE), "a timer is called by who leads"
+
+    os.write(writing, b"a")
+    wait_until(lambda: leading.poke() or heard, "the byte to be read")
+    free.set()
+
+    assert heard == [(b"a", threading.current_thread())]
+
+
 def test_what_has_happened_is_not_waited_for(leading):
     """Not even to look at the clock."""
     once = Once()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+VALUE, ERROR = int(Status.VALUE), int(Status.ERROR)  # members of an enumeration are slow to look up
+
 _ids = itertools.count(1)
 
 
@@ -319,7 +321,7 @@ class Mirai(Future[T], Generic[T]):
         """Whether what is here is an error; a value is not deserialized for that."""
         reply = self._reply
         if isinstance(reply, tuple):
-            return reply[0] != Status.VALUE
+            return reply[0] != VALUE
         return isinstance(self._resolve()[0], ErrorValue)
 
     def serialized(self, serializers: Serializers | None) -> tuple[int, Buffer]:
@@ -368,11 +370,8 @@ class Mirai(Future[T], Generic[T]):
 
 def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException | None]:
     error: ErrorValue
-    if status == Status.INTERRUPTED:
-        error = MiraiInterrupt()
-        return error, error
-    if status == Status.CANCELLED:
-        error = Canceled()
+    if status != VALUE and status != ERROR:
+        error = MiraiInterrupt() if status == Status.INTERRUPTED else Canceled()
         return error, error
     try:
         value = serialize.loads(count, body)
@@ -386,7 +385,7 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
             original=broken,
         )
         return error, error
-    if status == Status.VALUE:
+    if status == VALUE:
         return value, None
     value["original"] = _original(value["original"])
     error = MiraiError(**value)

@@ -14,7 +14,7 @@ from mirai.api.submit import extras_of, prepare
 from mirai.api.waiting import collect_mirai, stop_mirai
 from mirai.errors import ErrorValue
 from mirai.protocol.scheduler import Blob, Task
-from mirai.protocol.serialize import blame, dumps, dumps_call
+from mirai.protocol.serialize import blame, dumps, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
 from mirai.runtime import evaluate
 from mirai.runtime import profile as profiles
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping
 
 T = TypeVar("T")
+
+TOGETHER = 64  # elements
+IN_MEMORY = (list, tuple, range, dict, str)  # to draw an element from these takes no time
 
 
 class MiraiMap(Sequence[Mirai[T]], Generic[T]):
@@ -131,23 +134,36 @@ def mirai_map(
     serializers, place = service.serializers, service.place
     blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers, place))
     mirais: list[Mirai[T]] = []
+    together = TOGETHER if type(xs) in IN_MEMORY and profile.memory is None else 1
+    jobs: list[Task] = []  # to be submitted together, as they come one right after the other
     try:
         for positional, named in elements:
             extras = extras_of(profile, _globals)
-            call = (positional, named, extras) if extras else (positional, named)
-            try:
-                count, body = dumps(call, to_daemon=True, serializers=serializers, place=place)
-            except Exception as error:
-                parts = _parts_of_element(len(mirais), keys, positional, named)
-                raise blame(parts, error, serializers) from error
-            job = Task(count, body, body_size(body) if count else len(body), blob=blob)
+            plain = dumps_plain(positional, named) if extras is None else None
+            if plain is not None:
+                job = Task(0, plain, len(plain), blob=blob)
+            else:
+                if jobs:
+                    service.submit_many(jobs)
+                    jobs = []
+                call = (positional, named, extras) if extras else (positional, named)
+                try:
+                    count, body = dumps(call, to_daemon=True, serializers=serializers, place=place)
+                except Exception as error:
+                    parts = _parts_of_element(len(mirais), keys, positional, named)
+                    raise blame(parts, error, serializers) from error
+                job = Task(count, body, body_size(body) if count else len(body), blob=blob)
             future = prepare(job, profile, _timeout, _retry)
             if told is not None:
                 future.add_done_callback(told)
             if profile.memory is not None:
                 service.wait_for_room()
-            service.submit(job)
             mirais.append(future)
+            jobs.append(job)
+            if plain is None or len(jobs) >= together:
+                service.submit_many(jobs)
+                jobs = []
+        service.submit_many(jobs)
     except BaseException as error:
         # The generator raised, or an element cannot be serialized: what was submitted is of no use to anyone.
         stop_mirai(mirais)

@@ -159,13 +159,22 @@ def dumps_arguments(
     place: Place | None = None,
 ) -> Serialized:
     """As `dumps_call`, without the task: for one that a blob holds."""
-    if not kwargs and not extras and _PLAIN.issuperset(map(type, args)):
-        return 0, pickle.dumps((args, kwargs), PROTOCOL)
+    pickled = None if extras else dumps_plain(args, kwargs)
+    if pickled is not None:
+        return 0, pickled
     try:
         arguments = (args, kwargs, extras) if extras else (args, kwargs)
         return dumps(arguments, to_daemon=True, serializers=serializers, place=place)
     except Exception as error:
         raise blame(_parts(args, kwargs, extras), error, serializers) from error
+
+
+def dumps_plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Arguments that are serialized in no time, and take no room; None for all others."""
+    if kwargs or not _PLAIN.issuperset(map(type, args)):
+        return None
+    pickled = pickle.dumps((args, kwargs), PROTOCOL)
+    return pickled if len(pickled) < OUT_OF_BAND else None
 
 
 def _parts(args: Sequence[Any], kwargs: Mapping[str, Any], extras: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

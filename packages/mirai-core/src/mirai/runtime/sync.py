@@ -94,6 +94,11 @@ class Sync:
         if ctrl_c.pressed:
             raise KeyboardInterrupt  # meant for the program, of which this task may be one of thousands
 
+    def submit_many(self, tasks: Sequence[Task]) -> None:
+        """Evaluate them, in this order."""
+        for task in tasks:
+            self.submit(task)
+
     def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
         """Evaluate it once: there is one daemon."""
         for task in tasks:
