@@ -120,10 +120,12 @@ def test_large_objects_arrive():
     assert result["first"].value == 2 * large
 
 
-def test_classes_and_functions_of_main(run_host):
+@pytest.mark.parametrize("how", ["1, ", "sync=True, "])
+@pytest.mark.parametrize("vec", [False, True])
+def test_classes_and_functions_of_main(how, vec, run_host):
     """As in every script: they go by value, and use what `__main__` has, also after a clean-up."""
-    assert run_host(
-        """
+    functions = "lambda hs: list(map(dump, hs)), lambda ds: list(map(load, ds)), True" if vec else "dump, load"
+    text = """
             import threading
 
             class Handle:
@@ -141,14 +143,16 @@ def test_classes_and_functions_of_main(run_host):
                 return Handle(2 * handle.value), isinstance(handle, Handle)
 
             if __name__ == "__main__":
-                with daemons(1, serial=serial_config(Handle, dump, load)):
+                with daemons(HOW serial=serial_config(Handle, FUNCTIONS)):
                     for i in range(3):
                         made, same = mirai(twice, Handle(i)).result()
                         print(made.value, same, type(made) is Handle)
                     print(mirai("x.value", x=Handle(5)).result())
                     print([made.value for made, same in mirai_map([Handle(1), Handle(2)], twice).collect()])
             """
-    ).splitlines() == ["0 True True", "2 True True", "4 True True", "5", "[2, 4]"]
+    printed = run_host(text.replace("HOW ", how).replace("FUNCTIONS", functions)).splitlines()
+
+    assert printed == ["0 True True", "2 True True", "4 True True", "5", "[2, 4]"]
 
 
 # Two profiles

@@ -46,6 +46,7 @@ class Entry:
         vec: bool = False,
         token: str = "",
         by_value: bool = False,
+        is_twin: bool = False,
     ) -> None:
         """Of a plugin, or with a `token`, of a configuration.
 
@@ -54,6 +55,7 @@ class Entry:
             functions: the class itself where it was given, what dumps its objects, what loads them.
             vec: the functions take and return lists.
             by_value: the class is one that cannot be imported.
+            is_twin: it is for tasks that are evaluated in the process that sends them.
         """
         self.names = tuple(names)
         self.vec = vec
@@ -64,7 +66,7 @@ class Entry:
         self._pickled: tuple[int, bytes | bytearray | memoryview] | None = None
         self._main_names: dict[str, Any] = {}  # what the functions need in this process's `__main__`
         if token:
-            _register(self)
+            _register(self, is_twin)
 
     def __repr__(self) -> str:
         return f"the serializer for {self.names[0]}"
@@ -82,9 +84,9 @@ class Entry:
         return self.names, self.vec, self.token, self.by_value, *self._pickled
 
     @classmethod
-    def decode(cls, encoded: Encoded) -> Entry:
+    def decode(cls, encoded: Encoded, *, is_twin: bool = False) -> Entry:
         names, vec, token, by_value, count, body = encoded
-        entry = cls(names, vec=vec, token=token, by_value=by_value)
+        entry = cls(names, vec=vec, token=token, by_value=by_value, is_twin=is_twin)
         entry._pickled = count, body
         return entry
 
@@ -104,7 +106,7 @@ class Entry:
 
     def forget(self) -> None:
         """Import the functions again when they are next needed."""
-        if self._pickled is not None and (self._is_decoded or not self.token):
+        if self._is_decoded:
             self._functions = None
 
     def is_for(self, cls: type) -> bool:
@@ -160,20 +162,22 @@ def configured(token: str) -> Entry:
     Raises:
         LookupError: this process was told of none, as it belongs to another profile.
     """
-    entry: Entry | None = _by_token.get(token)
+    classes = sys.modules.get("mirai.protocol.classes")  # there is one apart only where it is loaded
+    entry: Entry | None = _by_token.get((token, True)) if classes is not None and classes.apart else None
+    entry = entry or _by_token.get((token, False))
     if entry is None:
         raise LookupError("it was sent by a serial_config that this process was not told of: it is another profile's")
     return entry
 
 
-def _register(entry: Entry) -> None:
+def _register(entry: Entry, is_twin: bool) -> None:
     global _by_token
     if not _by_token:
         from weakref import WeakValueDictionary  # a daemon without configurations need not import it
 
         if not isinstance(_by_token, WeakValueDictionary):
             _by_token = WeakValueDictionary()
-    _by_token[entry.token] = entry
+    _by_token[entry.token, is_twin] = entry
 
 
 class Serializers:
@@ -197,8 +201,9 @@ class Serializers:
         return [entry.encode() for entry in self.entries]
 
     @classmethod
-    def decode(cls, encoded: Iterable[Encoded]) -> Serializers:
-        return cls(map(Entry.decode, encoded))
+    def decode(cls, encoded: Iterable[Encoded], *, is_twin: bool = False) -> Serializers:
+        """`is_twin`: for tasks that are evaluated in the process that sends them, and have classes of their own."""
+        return cls(Entry.decode(one, is_twin=is_twin) for one in encoded)
 
     def forget(self) -> None:
         """Modules were taken away: what was loaded of them would not be what a later task loads."""

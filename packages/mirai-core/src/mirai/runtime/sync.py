@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mirai.protocol import classes
 from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
+from mirai.protocol.serializers import Serializers
 from mirai.runtime.cleanup import Cleanup
 from mirai.runtime.dispatcher import Seen
 from mirai.runtime.evaluate import Evaluator
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from mirai.errors import ErrorValue
     from mirai.protocol.scheduler import Task
-    from mirai.protocol.serializers import Serializers
     from mirai.runtime.dispatcher import Awaiting
     from mirai.runtime.lead import Awaited
 
@@ -59,7 +59,8 @@ class Sync:
         sys.modules["__main__"] = self._main
         try:
             self._evaluator = Evaluator(what)
-            self._evaluator.serializers = serializers
+            if serializers is not None:
+                self._evaluator.serializers = Serializers.decode(serializers.encode(), is_twin=True)
         finally:
             sys.modules["__main__"] = host
 
@@ -78,8 +79,8 @@ class Sync:
             if task.everywhere:
                 self._evaluator.baseline.take()
             else:
-                if self._evaluator.baseline.restore() and self.serializers is not None:
-                    self.serializers.forget()
+                if self._evaluator.baseline.restore() and self._evaluator.serializers is not None:
+                    self._evaluator.serializers.forget()
         finally:
             classes.apart -= 1
             sys.modules["__main__"] = host
