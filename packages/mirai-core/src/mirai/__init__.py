@@ -44,6 +44,9 @@ if TYPE_CHECKING:
         register_serial,
         serial_config,
     )
+    from mirai.api.share import (
+        share,
+    )
     from mirai.api.status import (
         Info,
         Status,
@@ -145,6 +148,7 @@ __all__ = [
     "require_daemons",
     "saisei",
     "serial_config",
+    "share",
     "status",
     "stop_cluster",
     "stop_mirai",
@@ -161,6 +165,7 @@ _HOMES = {
     "mirai.api.launching": "daemon launch_local launch_remote saisei",
     "mirai.api.mapping": "MiraiMap mirai_map",
     "mirai.api.serial": "SerialConfig register_serial serial_config",
+    "mirai.api.share": "share",
     "mirai.api.submit": "everywhere mirai try_mirai",
     "mirai.api.waiting": (
         "call_mirai collect_mirai is_error_value is_mirai is_mirai_error "

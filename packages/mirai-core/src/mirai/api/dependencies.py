@@ -9,7 +9,7 @@ from mirai.api.future import Mirai
 from mirai.api.serial import chosen
 from mirai.errors import ConnectionReset, ErrorValue, MiraiError
 from mirai.protocol.scheduler import Task
-from mirai.protocol.serialize import dumps_call, nested
+from mirai.protocol.serialize import Nested, dumps_call
 from mirai.protocol.wire import body_size
 from mirai.runtime.dispatcher import FORKED
 from mirai.runtime.evaluate import call_with
@@ -53,7 +53,7 @@ def submit_after(
     named = {name: value for name, value in kwargs.items() if name not in awaited}
     extras = extras_of(profile, names)
     serializers = profile.service.serializers if profile is not None else chosen(None)
-    call = nested(*dumps_call(task, given, named, None, serializers))
+    call = Nested(*dumps_call(task, given, named, None, serializers))
     job = Task(0, b"", 0)
     future = prepare(job, profile, timeout, retry)
     service = future._service
@@ -76,7 +76,7 @@ def submit_after(
         service.deferred.discard(job)
         error: ErrorValue
         try:
-            parts = {where: nested(*m.serialized(serializers)) for where, m in values.items()}
+            parts = {where: Nested(*m.serialized(serializers)) for where, m in values.items()}
             values.clear()
             job.count, job.body = dumps_call(call_with, (call, parts), {}, extras, serializers, service.place)
         except Exception as broken:

@@ -152,7 +152,7 @@ def mirai_map(
                 except Exception as error:
                     parts = _parts_of_element(len(mirais), keys, positional, named)
                     raise blame(parts, error, serializers) from error
-                job = Task(count, body, body_size(body) if count else len(body), blob=blob)
+                job = Task(count, body, body_size(body), blob=blob)
             future = prepare(job, profile, _timeout, _retry)
             if told is not None:
                 future.add_done_callback(told)

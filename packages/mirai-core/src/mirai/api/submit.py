@@ -74,7 +74,7 @@ def mirai(
         count, body = dumps_call(task, args, kwargs, extras, serializers, place)
     else:
         count, body = dumps_arguments(args, kwargs, extras, serializers, place)
-    job = Task(count, body, body_size(body) if count else len(body), blob=blob)
+    job = Task(count, body, body_size(body), blob=blob)
     future = prepare(job, profile, _timeout, _retry)
     future._service.submit(job)
     return future

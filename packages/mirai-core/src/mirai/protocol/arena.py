@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemo
 if TYPE_CHECKING:
     from typing import Any
 
+    from mirai.protocol.scheduler import Blob
     from mirai.protocol.wire import Buffer
 
 PAGE = 4096  # bytes, to which blocks are aligned: no two share a page, which a reader may have mapped
@@ -106,13 +107,14 @@ class _Gaps:
 class Block:
     """A body in shared memory, there for as long as this, or anything made from `view`, lives."""
 
-    __slots__ = ("segment", "start", "view")
+    __slots__ = ("blobs", "segment", "start", "view")
 
     def __init__(self, segment: Any, start: int, view: memoryview) -> None:
         """`segment` is whatever the arena knows it by."""
         self.segment = segment
         self.start = start
         self.view = view
+        self.blobs: list[Blob] = []  # what the body needs, see `shares`
 
     def __len__(self) -> int:
         return len(self.view)

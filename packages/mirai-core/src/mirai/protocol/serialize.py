@@ -11,6 +11,7 @@ import functools
 import io
 import sys
 
+from mirai.protocol import shares
 from mirai.protocol.wire import MOST_BUFFERS, pieces, split_buffers, with_buffers
 
 try:
@@ -41,6 +42,7 @@ _main_names: dict[str, Any] = {}
 
 # The C pickler knows all about objects of these: no part of them goes by value, or is one that a serializer is for.
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes])
+_FLAT = frozenset([str, bytes, bytearray])  # may be large, and are no buffers to pickle
 
 
 class HookError(Exception):
@@ -62,8 +64,20 @@ def dumps(
         HookError: one of `serializers` failed.
         Exception: whatever a reduction in `value`, or cloudpickle, raises.
     """
-    if type(value) in _PLAIN:
+    if type(value) in _PLAIN and (type(value) not in _FLAT or len(value) < OUT_OF_BAND):
         return 0, pickle.dumps(value, PROTOCOL)
+    if not shares.handles:
+        return _dumps(value, to_daemon, serializers, place)
+    outer, shares.met.blobs = shares.met.blobs, []
+    try:
+        count, body = _dumps(value, to_daemon, serializers, place)
+        blobs = shares.met.blobs
+    finally:
+        shares.met.blobs = outer
+    return count, (shares.referring(body, blobs) if blobs else body)
+
+
+def _dumps(value: Any, to_daemon: bool, serializers: Serializers | None, place: Place | None) -> Serialized:
     buffers: list[pickle.PickleBuffer] = []
     reduce = None if serializers is None else serializers.reduction()
     try:
@@ -126,9 +140,16 @@ def joined(body: Body | Buffer) -> Buffer:
     return parts[0] if len(parts) == 1 else bytearray().join(parts)
 
 
-def nested(count: int, body: Body | Buffer) -> tuple[int, Any]:
+class Nested:
     """What is serialized, as part of what is to be serialized: a large one without copying it there."""
-    return count, pickle.PickleBuffer(joined(body))
+
+    def __init__(self, count: int, body: Body | Buffer) -> None:
+        self._count, self._body = count, body
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        if shares.met.blobs is not None:
+            shares.met.blobs += shares.needed(self._body)
+        return tuple, ((self._count, pickle.PickleBuffer(joined(self._body))),)
 
 
 def dumps_call(

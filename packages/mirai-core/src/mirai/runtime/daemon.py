@@ -15,7 +15,7 @@ import time
 from collections import deque
 from math import inf
 
-from mirai.protocol import serialize
+from mirai.protocol import serialize, shares
 from mirai.protocol.command import LAUNCH_VARIABLE
 from mirai.protocol.limits import Exit, Limits
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
@@ -134,6 +134,7 @@ class Daemon:
         self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
         self._evaluator = Evaluator(options.cleanup)
+        shares.find = self._evaluator.shared
         self._saying = _thread.allocate_lock()  # held to send on the control connection
         self._lent: Loans | None = None  # once there are any
 

@@ -23,6 +23,7 @@ from mirai.protocol.arena import Block
 from mirai.protocol.heartbeat import BEATS, Heartbeat
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
+from mirai.protocol.shares import needed
 from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import HEADER, SHARED, FrameError, body_size, encode, pieces
@@ -999,6 +1000,8 @@ class Dispatcher:
             number = self._introduce(task.blob, peer, parts) if task.blob is not None else 0
             body = task.body
             flags = EVERYWHERE if task.everywhere else 0
+            if type(body) is not bytes:
+                self._introduce_all(needed(body), peer, parts)
             if type(body) is Block and (lent := self._lend(peer, body)):
                 flags, body = flags | SHARED, lent
             if isinstance(body, bytes):
@@ -1014,11 +1017,16 @@ class Dispatcher:
             dead, number = peer.dead, blob.number  # not `self`: whoever lets go of the blob may have the lock
             peer.blobs[number] = weakref.ref(blob, lambda _: dead.append(number))
             flags, body = 0, blob.body
+            self._introduce_all(needed(body), peer, parts)
             if type(body) is Block and (lent := self._lend(peer, body)):
                 flags, body = SHARED, lent
             parts.append(HEADER.pack(Kind.BLOB, flags, blob.count, blob.number, 0, body_size(body)))
             parts += pieces(body)
         return blob.number
+
+    def _introduce_all(self, blobs: Sequence[Blob], peer: Peer, parts: list[Buffer]) -> None:
+        for blob in blobs:
+            self._introduce(blob, peer, parts)
 
     def _forget(self, peer: Peer) -> bytes:
         """Tell a daemon which blobs no task needs any more."""

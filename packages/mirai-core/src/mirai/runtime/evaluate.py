@@ -72,12 +72,21 @@ class Evaluator:
         self._main = sys.modules["__main__"].__dict__
         # C code that imports looks there, as NumPy's does: a module made by hand has none.
         self._main.setdefault("__builtins__", builtins)
-        self._blobs: dict[int, tuple[int, Buffer] | _Call] = {}
+        self._blobs: dict[int, tuple[int, Buffer] | _Call | _Value] = {}
         self.baseline = cleanup.Baseline(what, sys.modules["__main__"])
 
     def keep(self, number: int, count: int, body: Buffer) -> None:
         """A call that many tasks share; deserialized by the first of them."""
         self._blobs[number] = (count, body)
+
+    def shared(self, number: int) -> Any:
+        """The value that many tasks share; deserialized by the first of them."""
+        kept = self._blobs[number]
+        if isinstance(kept, tuple):
+            kept = self._blobs[number] = _Value(*kept)
+        assert isinstance(kept, _Value)
+        self._main.update(kept.names)
+        return kept.value
 
     def forget(self, number: int) -> None:
         """No task needs it any more."""
@@ -126,6 +135,7 @@ class Evaluator:
         shared = self._blobs[blob]
         if isinstance(shared, tuple):
             shared = self._blobs[blob] = _Call(*shared)
+        assert isinstance(shared, _Call)
         return shared
 
     def _prepare(self, extras: dict[str, Any]) -> None:
@@ -134,6 +144,13 @@ class Evaluator:
             self._main.update(extras["globals"])
         if "seed" in extras:
             seed(*extras["seed"])
+
+
+class _Value:
+    """A value that many tasks share, and its names in `__main__`."""
+
+    def __init__(self, count: int, body: Buffer) -> None:
+        self.value, self.names = serialize.loads_main(count, body)
 
 
 class _Call:

@@ -6,14 +6,17 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from contextlib import nullcontext
+from functools import partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mirai.protocol import classes
+from mirai.protocol import classes, shares
 from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
 from mirai.protocol.serializers import Serializers
+from mirai.protocol.shares import needed
 from mirai.runtime.cleanup import Cleanup
 from mirai.runtime.dispatcher import Seen
 from mirai.runtime.evaluate import Evaluator
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from mirai.errors import ErrorValue
-    from mirai.protocol.scheduler import Task
+    from mirai.protocol.scheduler import Blob, Task
     from mirai.runtime.dispatcher import Awaiting
     from mirai.runtime.lead import Awaited
 
@@ -54,6 +57,7 @@ class Sync:
         self._seeded = seeded
         self._main = ModuleType("__main__")
         self._completed = 0
+        self._kept: dict[int, weakref.ref[Blob]] = {}
         self._timer: Timer | None = None  # of the task in hand
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
@@ -68,7 +72,10 @@ class Sync:
         """Evaluate it, and settle its future."""
         if task.blob is not None:
             self._evaluator.keep(task.blob.number, task.blob.count, joined(task.blob.body))
+            self._keep_all(needed(task.blob.body))
+        self._keep_all(needed(task.body))
         blob = task.blob.number if task.blob is not None else 0
+        find, shares.find = shares.find, self._evaluator.shared
         random_numbers = Kept() if self._seeded else None
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
@@ -82,6 +89,7 @@ class Sync:
                 if self._evaluator.baseline.restore() and self._evaluator.serializers is not None:
                     self._evaluator.serializers.forget()
         finally:
+            shares.find = find
             classes.apart -= 1
             sys.modules["__main__"] = host
             if random_numbers is not None:
@@ -99,6 +107,19 @@ class Sync:
         """Evaluate them, in this order."""
         for task in tasks:
             self.submit(task)
+
+    def _keep_all(self, blobs: Sequence[Blob]) -> None:
+        """Values that tasks share, until nobody needs them any more."""
+        for blob in blobs:
+            number = blob.number
+            if number not in self._kept:
+                self._keep_all(needed(blob.body))
+                self._evaluator.keep(number, blob.count, joined(blob.body))
+                self._kept[number] = weakref.ref(blob, partial(self._forget, number))
+
+    def _forget(self, number: int, _: object) -> None:
+        self._kept.pop(number, None)
+        self._evaluator.forget(number)
 
     def submit_everywhere(self, tasks: list[Task], minimum: int) -> None:
         """Evaluate it once: there is one daemon."""
