@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 DEADLINE = 30  # seconds that a script may take
@@ -19,9 +19,9 @@ DEADLINE = 30  # seconds that a script may take
 class Host:
     """A script that runs; its lines of output can be waited for."""
 
-    def __init__(self, script: Path, environment: Mapping[str, str] | None) -> None:
+    def __init__(self, script: Path, environment: Mapping[str, str] | None, prefix: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore:This process:DeprecationWarning", str(script)],
+            [*prefix, sys.executable, "-W", "ignore:This process:DeprecationWarning", str(script)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -47,10 +47,10 @@ def start_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
     """Starts a script, given its text."""
     hosts: list[Host] = []
 
-    def start(text: str, environment: Mapping[str, str] | None = None) -> Host:
+    def start(text: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = ()) -> Host:
         script = tmp_path / f"script{len(hosts)}.py"
         script.write_text("from mirai import *\n" + dedent(text))
-        hosts.append(Host(script, environment))
+        hosts.append(Host(script, environment, prefix))
         return hosts[-1]
 
     yield start
