@@ -9,11 +9,10 @@ import stat
 
 import pytest
 
-from mirai import info, mirai, status
+from mirai import daemons, info, mirai, status
 from mirai.protocol.handshake import Hello
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import HEADER, Decoder, encode
-from mirai.runtime import meeting
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -65,27 +64,23 @@ def test_who_speaks_otherwise_is_cut_off(stranger, caplog, said):
     assert info()[:2] == (1, 1)
 
 
-def test_who_says_nothing_is_cut_off_in_time(one, monkeypatch):
-    """It may not keep a connection."""
-    monkeypatch.setattr(meeting, "HANDSHAKE", 0.05)
-
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(status().url.removeprefix("ipc://"))
+@pytest.fixture
+def hasty(monkeypatch):
+    """A host that does not wait for ten seconds to be told who is there."""
+    monkeypatch.setenv("MIRAI_HANDSHAKE", "0.05")
+    with daemons(1, compute="hasty"), socket.socket(socket.AF_UNIX) as stranger:
+        stranger.connect(status("hasty").url.removeprefix("ipc://"))
         stranger.settimeout(3)
+        yield stranger
 
-        assert stranger.recv(1) == b""
 
+@pytest.mark.parametrize("said", [b"", hello(), hello()[:20]], ids=["nothing", "half", "bytes"])
+def test_who_does_not_get_through_is_cut_off_in_time(hasty, said):
+    """It may not keep a connection: with nothing, one of two connections, or some bytes of a hello."""
+    hasty.sendall(said)
 
-def test_who_says_half_is_cut_off_in_time(one, monkeypatch):
-    """One of two connections, and then nothing."""
-    monkeypatch.setattr(meeting, "HANDSHAKE", 0.05)
-
-    with socket.socket(socket.AF_UNIX) as stranger:
-        stranger.connect(status().url.removeprefix("ipc://"))
-        stranger.settimeout(3)
-        stranger.sendall(hello())
-
-        assert stranger.recv(1) == b""
+    assert hasty.recv(1) == b""
+    wait_until(lambda: status("hasty").refused == 1, "it to be counted")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from mirai.protocol.bounds import Bounds, read_bounds
 from mirai.protocol.handshake import LARGEST_HELLO, NONCE_SIZE, VISITOR, Examiner, Refusal
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import FrameError, encode
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from mirai.transport.base import Listener
     from mirai.transport.tls import Identity
 
-HANDSHAKE = 10.0  # seconds that a peer has to say what it is
+PATIENCE = 1.0  # seconds that a stranger may be silent where there are too many of them
+SOON = 0.1  # seconds until connections are accepted again where none of them is silent for so long
 PAUSE = 1.0  # seconds until connections are accepted again where one could not be
 
 
@@ -46,6 +48,7 @@ class _Stranger:
 
     def __init__(self, url: str, examiner: Examiner) -> None:
         self.url, self.examiner = url, examiner
+        self.since = time.monotonic()
         self.channel: Channel
         self.timer: Timer
 
@@ -82,6 +85,7 @@ class Meeting:
             OSError: an address cannot be listened on; the error says which and why.
         """
         self.refused = 0  # who was not let in
+        self._bounds = read_bounds(os.environ, _memory())
         self._tickets, self._lead, self._perform = tickets, lead, perform
         self._join, self._welcome, self._tell = join, welcome, tell
         self._strangers: dict[Channel, _Stranger] = {}
@@ -135,12 +139,28 @@ class Meeting:
 
     def _accept(self, listener: Listener) -> None:
         try:
-            while not self._closed and (sock := listener.accept()) is not None:
+            while not self._closed:
+                if not self._has_room():
+                    self._turn_deaf(listener)
+                    self._order_in(SOON, lambda: self._listen(listener))
+                    return
+                if (sock := listener.accept()) is None:
+                    return
                 self._meet(sock, listener.url)
         except OSError as error:  # no descriptor is left, most likely
             self._tell(logging.WARNING, f"nobody can connect to {listener.url} for {PAUSE:g} s: {error}")
             self._turn_deaf(listener)
             self._order_in(PAUSE, lambda: self._listen(listener))
+
+    def _has_room(self) -> bool:
+        """Whether one more stranger is borne; who has been silent for longest may have to go for it."""
+        if len(self._strangers) < self._bounds.strangers:
+            return True
+        oldest = next(iter(self._strangers.values()))
+        if time.monotonic() - oldest.since < PATIENCE:
+            return False  # hundreds of daemons come at once, most likely, and will be through in a moment
+        self._refuse(oldest, f"it was silent for {PATIENCE:g} s, and {len(self._strangers)} others have come")
+        return True
 
     def _turn_deaf(self, listener: Listener) -> None:
         if listener in self._heard:
@@ -161,7 +181,7 @@ class Meeting:
             sock, self._lead, lambda: self._perform(lambda: self._spoke(stranger)), self._perform
         )
         channel.decoder.limit = LARGEST_HELLO
-        stranger.timer = self._order_in(HANDSHAKE, lambda: self._drop(stranger))
+        stranger.timer = self._order_in(self._bounds.handshake, lambda: self._drop(stranger))
         self._strangers[channel] = stranger
 
     def _spoke(self, stranger: _Stranger) -> None:
@@ -213,14 +233,14 @@ class Meeting:
             for arrived in roles.values():
                 del self._strangers[arrived.channel]
                 arrived.timer.cancel()
-                arrived.channel.decoder.limit = 1 << 62
+                arrived.channel.decoder.limit = self._bounds.largest
             self._join(
                 Arrival(hello, ticket, roles["data"].channel, roles["control"].channel, stranger.examiner.is_private)
             )
 
     def _drop(self, stranger: _Stranger) -> None:
         if stranger.channel in self._strangers:
-            self._refuse(stranger, f"it did not say within {HANDSHAKE:g} s who it is")
+            self._refuse(stranger, f"it did not say within {self._bounds.handshake:g} s who it is")
 
     def _refuse(self, stranger: _Stranger, reason: str) -> None:
         self._turn_away(stranger)
@@ -242,6 +262,14 @@ class Meeting:
             if stranger in self._arrivals.get(key, {}).values():
                 del self._arrivals[key]
         stranger.channel.close()
+
+
+def _memory() -> int:
+    """Bytes that this machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return Bounds().largest
 
 
 def _cloudpickle_version() -> str:
