@@ -241,3 +241,21 @@ def test_commands_beside_a_script_are_not_run_by_show(site, tmp_path):
     Slurm(command).show(commands(2))
 
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "seconds"),
+    [
+        (SGE, "#$ -l h_rt=1:00:00,h_vmem=8G", 3600),
+        (SGE, "#$ -l h_rt=90", 90),
+        (PBS, "#PBS -l select=1,walltime=00:01:30", 90),
+        (LSF, "#BSUB -W 90", 5400),
+        (LSF, "#BSUB -n 4 -W 1:30", 5400),
+        (SGE, "", None),
+    ],
+)
+def test_daemons_know_when_their_job_will_be_ended(kind, options, seconds):
+    """So that no task is begun that would not be done."""
+    script = kind(options=options).show(commands(1))
+
+    assert (f"MIRAI_UNTIL=$(($(date +%s) + {seconds}))" in script) == (seconds is not None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import mirai
 from mirai.hookspecs import LaunchCommand
 from mirai_launchers.jobs import Phase
 from mirai_launchers.slurm import SECRETS, Slurm, _said
@@ -18,7 +19,7 @@ REPORT = """
 import json, os, pathlib, signal, sys
 ticket = os.environ["MIRAI_TICKET"]
 path = pathlib.Path(sys.argv[1], ticket)
-path.with_suffix(".new").write_text(json.dumps([sys.argv[2:], sorted(k for k in os.environ if "MIRAI" in k), os.getpid()]))
+path.with_suffix(".new").write_text(json.dumps([sys.argv[2:], sorted(k for k, v in os.environ.items() if "ticket-" in v), os.getpid()]))
 path.with_suffix(".new").rename(path)
 signal.pause()
 """
@@ -162,3 +163,18 @@ def test_an_unknown_partition_is_an_error_at_once(slurm, home):
         Slurm(options="#SBATCH --partition=nosuch").launch([LaunchCommand(("python3",))])
 
     assert not list((home / ".mirai/jobs").iterdir())
+
+
+def test_daemons_know_when_their_job_will_be_ended(slurm, tmp_path):
+    """A task that would not be done is not begun; one that would be is, and the other is done elsewhere."""
+    launcher = Slurm(options="#SBATCH --time=2", python=sys.executable)
+    with mirai.daemons(1, url="tcp://127.0.0.1:0", remote=launcher):
+        mirai.mirai("1").result(20)
+        long = mirai.mirai("__import__('os').environ.get('SLURM_JOB_ID')", _expect=3600)
+        assert mirai.mirai("1", _expect=30).result(20) == 1
+        waited = long.done()
+
+        mirai.launch_local(1)
+        where = long.result(20)
+
+    assert (waited, where) == (False, None)

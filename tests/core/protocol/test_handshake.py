@@ -43,7 +43,19 @@ def lines(**changes):
 )
 def test_what_is_said_arrives(role, instance, pid, host, launch, protocol, mirai):
     """Whatever people call their machines."""
-    hello = Hello(role, instance, pid, host, launch, protocol=protocol, attempt="a", ticket="t", nonce="n", mirai=mirai)
+    hello = Hello(
+        role,
+        instance,
+        pid,
+        host,
+        launch,
+        protocol=protocol,
+        attempt="a",
+        ticket="t",
+        nonce="n",
+        mirai=mirai,
+        left="3600.000",
+    )
     heard = Hello.decode(hello.encode())
 
     assert {name: getattr(heard, name) for name in Hello.__slots__} == {
@@ -57,6 +69,7 @@ def test_what_is_said_arrives(role, instance, pid, host, launch, protocol, mirai
         "attempt": "a",
         "ticket": "t",
         "nonce": "n",
+        "left": "3600.000",
         "mirai": mirai,
         "cloudpickle": "",
     }
@@ -340,3 +353,12 @@ def test_what_is_no_ticket_is_refused(text):
         read_line(text)
 
     assert text == "" or text not in str(caught.value).replace("x", "")
+
+
+def test_how_long_a_daemon_may_stay_is_a_number():
+    """Tasks are given to it accordingly."""
+    assert Hello("data", "7c9e", 1, "node1").seconds_left() == float("inf")
+    assert Hello("data", "7c9e", 1, "node1", left="60.5").seconds_left() == 60.5
+    for wrong in ("soon", "-1", "nan"):
+        with pytest.raises(FrameError, match=f"not a hello: left='{wrong}'"):
+            Hello.decode(Hello("data", "7c9e", 1, "node1", left=wrong).encode())

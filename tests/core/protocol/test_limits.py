@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirai.protocol.limits import Exit, Limits
+from mirai.protocol.limits import LEAVE, Exit, Limits, has_time
 
 
 def test_without_limits_it_stays():
@@ -146,3 +146,36 @@ def test_a_daemon_that_sleeps_until_its_deadline_keeps_its_limits(idletime, wall
         if reason is not None:
             assert reason is Exit.MAXTASKS or (now >= started + walltime and done >= timerstart)
             return
+
+
+def test_it_leaves_before_it_is_ended():
+    """The last result is to arrive, and what a task has left behind to be cleaned up."""
+    limits = Limits(until=160.0, now=100.0)
+
+    assert limits.any
+    assert limits.next_deadline() == 160.0 - LEAVE
+    assert [limits.reached(154.9), limits.reached(155.0)] == [None, Exit.WALLTIME]
+
+
+def test_it_leaves_before_it_is_ended_whatever_the_timers_wait_for():
+    """A scheduler does not ask for `timerstart`."""
+    limits = Limits(until=160.0, idletime=1000, timerstart=5, now=100.0)
+
+    assert limits.next_deadline() == 155.0
+    assert limits.task_done(156.0) is Exit.WALLTIME
+
+
+@given(expected=st.floats(0, 1e6), left=st.floats(0, 1e6))
+def test_what_is_begun_is_done_before_the_daemon_must_leave(expected, left):
+    """If it takes no longer than was said."""
+    limits = Limits(until=left, now=0.0)
+
+    if has_time(expected, left):
+        assert expected <= limits.next_deadline()
+    assert has_time(expected, inf)
+
+
+def test_a_task_of_which_nothing_is_said_is_begun_until_the_daemon_leaves():
+    """Most tasks are short."""
+    assert has_time(0.0, LEAVE)
+    assert not has_time(0.0, LEAVE - 0.1)

@@ -6,11 +6,12 @@ import gc
 import weakref
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mirai.protocol.scheduler import OVER, WAITING, Blob, Cancel, Counts, Lost, Recall, Scheduler, Send, Task
+from mirai.protocol.limits import LEAVE
+from mirai.protocol.scheduler import HELD, OVER, WAITING, Blob, Cancel, Counts, Lost, Recall, Scheduler, Send, Task
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import FrameError
 from tests.core.protocol.world import LONG, MIDDLE, SHORT, FakeDaemon, World
@@ -654,6 +655,107 @@ def test_wrong_answers_count_for_nothing(answers):
     world.read_data(daemon)
     assert world.lost == tasks[:1]
     world.run_out()
+
+
+# Daemons that have an end
+
+
+@pytest.fixture
+def world():
+    """Daemons may be idle here, and tasks be passed by others."""
+    return World(Scheduler(), round_robin=True)
+
+
+def test_a_task_that_takes_too_long_is_for_another_daemon(world):
+    """Its allocation would end first, and the work be lost."""
+    (mortal,) = world.join(until=world.now + 60)
+    long = world.submit(expected=3600)
+    assert long.state == WAITING
+
+    (other,) = world.join()
+
+    assert long.daemon == other.number
+
+
+def test_what_fits_passes_what_does_not(world):
+    """The daemon drains; it need not be idle until it leaves."""
+    (mortal,) = world.join(until=world.now + 60)
+
+    long, short, silent = world.submit(expected=3600), world.submit(expected=30), world.submit()
+    assert (long.state, short.daemon) == (WAITING, mortal.number)
+    world.evaluate(mortal)
+    world.evaluate(mortal)
+
+    assert (long.state, short.state, silent.state) == (WAITING, OVER, OVER)
+
+
+def test_an_everywhere_waits_for_what_no_daemon_has_time_for(world):
+    """It is what was submitted before."""
+    (mortal,) = world.join(until=world.now + 60)
+    long = world.submit(expected=3600)
+    (copy,) = world.everywhere()
+    assert copy.state == WAITING
+
+    (other,) = world.join()
+    world.evaluate(other)
+
+    assert long.state == OVER
+    assert copy.state == HELD
+
+
+def test_a_task_that_is_said_to_take_its_time_does_not_wait_at_a_daemon_that_has_an_end(world):
+    """What it waits for may take longer than was thought."""
+    (mortal,) = world.join(until=world.now + 60)
+    first = [world.submit() for _ in range(40)]
+    for _ in range(20):
+        world.evaluate(mortal)
+    assert [task.state for task in first] == [OVER] * 40
+
+    tasks = [world.submit(expected=1) for _ in range(4)]
+
+    assert [task.state for task in tasks] == [HELD, WAITING, WAITING, WAITING]
+    for _ in range(4):
+        world.evaluate(mortal)
+    assert [task.state for task in tasks] == [OVER] * 4
+
+
+def test_a_daemon_that_is_about_to_leave_is_given_nothing(world):
+    """It would only have to give it back."""
+    world.join(until=world.now + 1)
+
+    assert world.submit().state == WAITING
+
+
+@given(
+    ends=st.lists(st.sampled_from([4.0, 20.0, 60.0, 1000.0]), max_size=4),
+    expectations=st.lists(st.sampled_from([0.0, 1.0, 10.0, 30.0, 500.0]), max_size=200),
+    pause=st.sampled_from([0.0, 0.5, 5.0]),
+)
+def test_no_task_is_begun_where_it_would_not_be_done(ends, expectations, pause):
+    """And each is done once there is a daemon that has the time."""
+    world = World(Scheduler(), round_robin=True)
+    daemons = [daemon for end in ends for daemon in world.join(until=world.now + end)]
+    until = dict(zip(daemons, (world.now + end for end in ends), strict=True))
+    tasks = [world.submit(expected=expected) for expected in expectations]
+
+    for _ in expectations:
+        for daemon in daemons:
+            while daemon.can_begin():
+                task, _seq = daemon.data_down[0]
+                # As the daemon does itself: it leaves in time.
+                if world.now + LEAVE > until[daemon]:
+                    break
+                assert world.now + task.expected + LEAVE <= until[daemon]
+                world.evaluate(daemon, 1)
+        world.now += pause
+    for daemon in daemons:
+        daemon.say_goodbye()
+        world.read_data(daemon)
+    (immortal,) = world.join()
+    for _ in expectations:
+        world.evaluate(immortal)
+
+    assert [task.state for task in tasks] == [OVER] * len(tasks)
 
 
 # All of it, in any order

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from mirai.protocol.scheduler import HELD, OVER, WAITING, Cancel, Lost, Recall, Scheduler, Send, Task
@@ -131,8 +132,8 @@ class World:
 
     # What users do
 
-    def submit(self, size: int = 0, retries: int = 0) -> Task:
-        task = Task(0, b"", size, retries=retries)
+    def submit(self, size: int = 0, retries: int = 0, expected: float = 0.0) -> Task:
+        task = Task(0, b"", size, retries=retries, expected=expected)
         self._arrives(task)
         self._perform(self.scheduler.task_arrived(task, self.now))
         return task
@@ -160,14 +161,14 @@ class World:
 
     # What daemons do
 
-    def join(self, number: int = 1) -> list[FakeDaemon]:
+    def join(self, number: int = 1, until: float = inf) -> list[FakeDaemon]:
         joined: list[FakeDaemon] = []
         for _ in range(number):
             self._joined += 1
             daemon = FakeDaemon(self._joined)
             self.daemons.append(daemon)
             joined.append(daemon)
-            self._perform(self.scheduler.daemon_joined(daemon.number, self.now))
+            self._perform(self.scheduler.daemon_joined(daemon.number, self.now, until))
         return joined
 
     def begin(self, daemon: FakeDaemon) -> None:

@@ -26,6 +26,7 @@ from mirai import (
     mirai_map,
     status,
 )
+from mirai.protocol.limits import LEAVE
 from mirai.runtime import dispatcher
 from tests.core import tasks
 from tests.waiting import wait_until
@@ -68,6 +69,38 @@ def has_ended(pid):
 
 
 # How long they stay
+
+
+def test_a_daemon_leaves_before_its_allocation_ends(url, start, monkeypatch):
+    """A scheduler would end it in the middle of a task: that is not begun."""
+    daemons(url=url)
+    monkeypatch.setenv("MIRAI_UNTIL", str(time.time() + LEAVE + 0.5))
+    daemon = start(url)
+    connected(1)
+    long = mirai("1", _expect=30)
+
+    assert daemon.wait(DEADLINE) == 2
+    assert not long.done()
+
+    monkeypatch.setenv("MIRAI_UNTIL", str(time.time() + 3600))
+    start(url)
+    assert long.result(DEADLINE) == 1
+    daemons(0)
+
+
+def test_an_end_that_is_no_time_is_told_and_left_out(url, start, monkeypatch):
+    """It may be what `date` made of a scheduler's UNLIMITED."""
+    monkeypatch.setenv("MIRAI_UNTIL", "UNLIMITED")
+    with daemons(url=url):
+        start(url)
+        assert mirai("1", _expect=1e9).result(DEADLINE) == 1
+
+
+@pytest.mark.parametrize("expect", [-1, "1", True, float("nan")])
+def test_what_a_task_is_said_to_take_is_seconds(expect):
+    """A wrong one would have it wait for ever."""
+    with pytest.raises(ValueError, match="_expect=.*: give the seconds that it will take"):
+        mirai("1", _expect=expect)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@
 #BSUB -W 1:00
 exec >~/.mirai/jobs/…/log.${LSB_JOBINDEX} 2>&1
 module load python/3.11
+export MIRAI_UNTIL=$(($(date +%s) + 3600))
 secrets=~/.mirai/jobs/…/secrets.${LSB_JOBINDEX}
 if [ ! -r "$secrets" ]; then
     echo "$secrets is not there: is the home directory shared, or was this job run before?" >&2

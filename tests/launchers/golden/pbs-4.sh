@@ -7,6 +7,7 @@
 MIRAI_TASK=${PBS_ARRAY_INDEX:-$PBS_ARRAYID}
 exec >~/.mirai/jobs/…/log.${MIRAI_TASK} 2>&1
 module load python/3.11
+export MIRAI_UNTIL=$(($(date +%s) + 3600))
 secrets=~/.mirai/jobs/…/secrets.${MIRAI_TASK}
 if [ ! -r "$secrets" ]; then
     echo "$secrets is not there: is the home directory shared, or was this job run before?" >&2

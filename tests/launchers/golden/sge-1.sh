@@ -7,6 +7,7 @@
 #$ -l h_vmem=8G
 #$ -l h_rt=1:00:00
 module load python/3.11
+export MIRAI_UNTIL=$(($(date +%s) + 3600))
 secrets=~/.mirai/jobs/…/secrets.1
 if [ ! -r "$secrets" ]; then
     echo "$secrets is not there: is the home directory shared, or was this job run before?" >&2

@@ -56,7 +56,6 @@ class Batch(Launcher):
     output_option: ClassVar[re.Pattern[str]]  # where the user wants the output
     hold_option: ClassVar[re.Pattern[str]]  # what holds a job for a while: until another one has ended
     too_many: ClassVar[re.Pattern[str]]  # how it refuses an array that is too large
-    time_left: ClassVar[str] = ""  # a line of shell that sets MIRAI_UNTIL, seconds of the epoch
 
     def __post_init__(self) -> None:
         for option in ("command", "options", "python"):
@@ -137,6 +136,11 @@ class Batch(Launcher):
         directory = os.path.dirname(self.command)
         return os.path.join(directory, name) if directory else name
 
+    def said(self, option: re.Pattern[str]) -> str | None:
+        """What the user's own directives say last: the first group of the pattern."""
+        found = [match[1] for line in self._lines.directives if (match := option.search(line))]
+        return found[-1] if found else None
+
     def says(self, option: re.Pattern[str]) -> bool:
         """Whether the user's own directives say that."""
         return any(map(option.search, self._lines.directives))
@@ -173,6 +177,15 @@ class Batch(Launcher):
         """What comes before the user's own commands."""
         return []
 
+    def allotted(self) -> int | None:
+        """The seconds that a job may run, where the user's own directives say so."""
+        return None
+
+    def end_of_allocation(self) -> list[str]:
+        """What tells a daemon when its job will be ended, in seconds of the epoch."""
+        seconds = self.allotted()
+        return [] if seconds is None else [f"export MIRAI_UNTIL=$(($(date +%s) + {seconds}))"]
+
     def hand_over(self, commands: Sequence[LaunchCommand], spool: str) -> list[str]:
         """What gives a task its secrets: those in the file of its number, which is then removed."""
         return [
@@ -200,7 +213,7 @@ class Batch(Launcher):
             *self._lines.directives,
             *self.before(n, spool),
             *self._lines.commands,
-            *([self.time_left] if self.time_left else []),
+            *self.end_of_allocation(),
             *(self.hand_over(commands, spool) if any(command.env for command in commands) else []),
             f"exec {shell.bare_line(LaunchCommand(argv).run_by(self.python))}",
         ]
@@ -227,6 +240,14 @@ class Batch(Launcher):
             spool.clear(keep_logs=False)
             raise
         return Array(_keeper(self), self, job, tasks, spool, hold=self.says(self.hold_option))
+
+
+def seconds(duration: str) -> int:
+    """`90`, `1:30` and `0:01:30` are the same."""
+    total = 0
+    for part in duration.split(":"):
+        total = 60 * total + int(part)
+    return total
 
 
 def _quoted(path: str) -> str:

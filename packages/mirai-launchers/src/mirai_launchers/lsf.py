@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mirai_launchers import shell
-from mirai_launchers.batch import NEVER, Batch
+from mirai_launchers.batch import NEVER, Batch, seconds
 from mirai_launchers.jobs import Phase, Said
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class LSF(Batch):
 
     def before(self, n: int, spool: str) -> list[str]:
         return self.redirection(n, spool)
+
+    def allotted(self) -> int | None:
+        minutes = self.said(re.compile(r"\s-W\s*(\d[\d:]*)"))  # or hours and minutes
+        return None if minutes is None else 60 * seconds(minutes)
 
     def tasks(self, said: str, n: int) -> tuple[str, list[str]]:
         found = re.search(r"^Job <(\d+)> is submitted", said, re.MULTILINE)

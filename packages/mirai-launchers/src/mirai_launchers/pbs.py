@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mirai_launchers import shell
-from mirai_launchers.batch import MOST, SCRIPT, Batch
+from mirai_launchers.batch import MOST, SCRIPT, Batch, seconds
 from mirai_launchers.jobs import Phase, Said
 
 if TYPE_CHECKING:
@@ -69,6 +69,16 @@ class PBS(Batch):
         # PBS copies output when a job has ended: a log of our own can be read before.
         number = [f"{self.task}=${{PBS_ARRAY_INDEX:-$PBS_ARRAYID}}"] if n > 1 else []
         return [*number, *self.redirection(n, spool)]
+
+    def allotted(self) -> int | None:
+        walltime = self.said(re.compile(r"\bwalltime=(\d[\d:]*)"))
+        return None if walltime is None else seconds(walltime)
+
+    def end_of_allocation(self) -> list[str]:
+        # Torque says it to the job, PBS does not.
+        return super().end_of_allocation() or [
+            '[ -z "$PBS_WALLTIME" ] || export MIRAI_UNTIL=$(($(date +%s) + PBS_WALLTIME))'
+        ]
 
     def tasks(self, said: str, n: int) -> tuple[str, list[str]]:
         job = said.strip().rpartition("\n")[2]

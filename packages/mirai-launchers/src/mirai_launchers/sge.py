@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from xml.etree import ElementTree
 
 from mirai_launchers import shell
-from mirai_launchers.batch import SCRIPT, Batch
+from mirai_launchers.batch import SCRIPT, Batch, seconds
 from mirai_launchers.jobs import Phase, Said
 from mirai_launchers.spool import log_name
 
@@ -59,6 +59,10 @@ class SGE(Batch):
             f"#$ -o {spool}/{log_name('$TASK_ID' if n > 1 else 1)}",
         ]
         return [*ours, f"#$ -t 1-{n}"] if n > 1 else ours
+
+    def allotted(self) -> int | None:
+        runtime = self.said(re.compile(r"\b[hs]_rt=(\d[\d:]*)"))
+        return None if runtime is None else seconds(runtime)
 
     def tasks(self, said: str, n: int) -> tuple[str, list[str]]:
         # Warnings may come before it.

@@ -72,6 +72,11 @@ class Slurm(Batch):
         ours = ["#SBATCH --job-name=mirai", f"#SBATCH --output={spool}/{log_name('%a' if n > 1 else 1)}"]
         return [*ours, f"#SBATCH --array=1-{n}"] if n > 1 else ours
 
+    def end_of_allocation(self) -> list[str]:
+        # Before Slurm 23.02 the variable is not there, and squeue(1) is asked; UNLIMITED is no date.
+        asked = f'$(date -d "$({self.beside("squeue")} -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)'
+        return [f"export MIRAI_UNTIL=${{SLURM_JOB_END_TIME:-{asked}}}"]
+
     def hand_over(self, commands: Sequence[LaunchCommand], spool: str) -> list[str]:
         return [
             f"""eval "$(printf '%s\\n' "${SECRETS}" | sed -n {self.number(len(commands))}p)\"""",

@@ -41,6 +41,7 @@ def submit_after(
     timeout: float | None,
     names: Mapping[str, Any] | None,
     retry: int | None,
+    expect: float | None,
 ) -> Mirai[Any]:
     """Submit a task once every mirai of `awaited` has its value; where one fails, the task fails with it.
 
@@ -55,7 +56,7 @@ def submit_after(
     serializers = profile.service.serializers if profile is not None else chosen(None)
     call = Nested(*dumps_call(task, given, named, None, serializers))
     job = Task(0, b"", 0)
-    future = prepare(job, profile, timeout, retry)
+    future = prepare(job, profile, timeout, retry, expect)
     service = future._service
     if service.immediate:
         call_mirai(list(awaited.values()))

@@ -101,6 +101,7 @@ def mirai_map(
     _globals: Mapping[str, Any] | None = None,
     _promise: Callable[[T], object] | tuple[Callable[[T], object], Callable[[ErrorValue], object]] | None = None,
     _retry: int | None = None,
+    _expect: float | None = None,
     **kwargs: Any,
 ) -> MiraiMap[T]:
     """Evaluate `fn(x, *args, **kwargs)` for each `x`, one task an element; return at once.
@@ -117,6 +118,7 @@ def mirai_map(
         _promise: called with each value as it is there; of two, the second one with each `ErrorValue`. On
             the running event loop where there is one.
         _retry: as for `mirai()`.
+        _expect: as for `mirai()`, for each task.
         **kwargs: constants.
 
     Raises:
@@ -153,7 +155,7 @@ def mirai_map(
                     parts = _parts_of_element(len(mirais), keys, positional, named)
                     raise blame(parts, error, serializers) from error
                 job = Task(count, body, body_size(body), blob=blob)
-            future = prepare(job, profile, _timeout, _retry)
+            future = prepare(job, profile, _timeout, _retry, _expect)
             if told is not None:
                 future.add_done_callback(told)
             if profile.memory is not None:

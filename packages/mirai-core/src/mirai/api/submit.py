@@ -34,6 +34,7 @@ def mirai(
     _compute: str | None = None,
     _globals: Mapping[str, Any] | None = None,
     _retry: int | None = None,
+    _expect: float | None = None,
     **kwargs: Any,
 ) -> Mirai[Any]:
     """Evaluate `task` on a daemon; return at once.
@@ -46,6 +47,7 @@ def mirai(
             started for this task alone.
         _globals: set in the daemon's `__main__` before.
         _retry: how often it is given to another daemon where its own was lost; as the profile says unless given.
+        _expect: seconds that it will take, at most: it is not begun on a daemon whose allocation ends before.
         **kwargs: the callable's keyword arguments, or the local names of source text.
 
     Raises:
@@ -62,7 +64,9 @@ def mirai(
     if profile is not None and profile.memory is not None:
         profile.service.wait_for_room()
     if Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values())):
-        return submit_after(dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry)
+        return submit_after(
+            dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry, _expect
+        )
     extras = extras_of(profile, _globals)
     blob = functions.blob(task) if type(task) is FunctionType else None
     place: Place
@@ -75,7 +79,7 @@ def mirai(
     else:
         count, body = dumps_arguments(args, kwargs, extras, serializers, place)
     job = Task(count, body, body_size(body), blob=blob)
-    future = prepare(job, profile, _timeout, _retry)
+    future = prepare(job, profile, _timeout, _retry, _expect)
     future._service.submit(job)
     return future
 
@@ -162,8 +166,16 @@ def extras_of(profile: Profile | None, names: Mapping[str, Any] | None) -> dict[
     return extras
 
 
-def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: int | None) -> Mirai[Any]:
+def prepare(
+    task: Task, profile: Profile | None, timeout: float | None, retry: int | None, expect: float | None
+) -> Mirai[Any]:
     """The future of a task that is still to be submitted. Without a profile, a daemon is started for it."""
+    if timeout is not None and not _is_duration(timeout):
+        raise ValueError(f"_timeout={timeout!r}: give seconds, 0 or more, or None for no limit")
+    if expect is not None:
+        if not _is_duration(expect):
+            raise ValueError(f"_expect={expect!r}: give the seconds that it will take, 0 or more, or None")
+        task.expected = float(expect)
     if profile is None:
         future: Mirai[Any] = Mirai("default", ephemeral(), task)
     else:
@@ -171,10 +183,12 @@ def prepare(task: Task, profile: Profile | None, timeout: float | None, retry: i
         task.retries = profile.retry if retry is None else retry
     task.future = future
     if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
-            raise ValueError(f"_timeout={timeout!r}: give seconds, 0 or more, or None for no limit")
         future.limit(timeout)
     return future
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def ephemeral() -> Dispatcher:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 
 LAUNCH_VARIABLE = "MIRAI_LAUNCH"  # tells a daemon which launch it comes from; it takes it out again
+UNTIL = "MIRAI_UNTIL"  # when its allocation ends, in seconds of the epoch
 TICKET = "MIRAI_TICKET"  # its ticket; it takes that out again, too
 TICKET_FILE = "MIRAI_TICKET_FILE"  # or the file that holds it
 

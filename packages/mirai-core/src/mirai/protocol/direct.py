@@ -40,14 +40,21 @@ class RoundRobin(Scheduler):
         actions: list[Action] = []
         while True:
             while self._queue and self._daemons and (tasks := self._queue.take(1)):
-                self._give(self._next(), tasks, actions)
+                if (at := self._next(tasks[0], now)) is None:
+                    self._queue.put_back(tasks[0])
+                    return actions
+                self._give(at, tasks, actions)
             if self._queue or not self._barriers or not self._pass_barrier(actions):
                 return actions
 
     def _refill(self, at: _Daemon, now: float) -> Sequence[Action]:
         return self._assign(now) if self._queue or self._barriers else ()
 
-    def _next(self) -> _Daemon:
+    def _next(self, task: Task, now: float) -> _Daemon | None:
+        """The next one in turn that has time for the task."""
         daemons = list(self._daemons.values())
-        self._turn = (self._turn + 1) % len(daemons)
-        return daemons[self._turn]
+        for _ in daemons:
+            self._turn = (self._turn + 1) % len(daemons)
+            if daemons[self._turn].has_time(task, now):
+                return daemons[self._turn]
+        return None

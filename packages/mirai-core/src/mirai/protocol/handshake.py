@@ -13,6 +13,7 @@ ticket, and without one HELLO is all. `docs/protocol.md` has it whole.
 from __future__ import annotations
 
 import sys
+from math import inf
 
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import FrameError, encode
@@ -50,6 +51,7 @@ class Hello:
         launch: the host's name for the local process that it is; empty for none.
         ticket: the id of its ticket; empty for none.
         nonce: random, in hexadecimal.
+        left: seconds until its allocation ends; empty for never.
         python, mirai, cloudpickle: versions; empty where they are the host's.
         protocol: number of the wire protocol.
     """
@@ -60,6 +62,7 @@ class Hello:
         "host",
         "instance",
         "launch",
+        "left",
         "mirai",
         "nonce",
         "pid",
@@ -82,13 +85,28 @@ class Hello:
         attempt: str = "",
         ticket: str = "",
         nonce: str = "",
+        left: str = "",
         mirai: str = "",
         cloudpickle: str = "",
     ) -> None:
         self.role, self.instance, self.pid, self.host = role, instance, pid, host
         self.launch, self.python, self.protocol = launch, python, protocol
-        self.attempt, self.ticket, self.nonce = attempt, ticket, nonce
+        self.attempt, self.ticket, self.nonce, self.left = attempt, ticket, nonce, left
         self.mirai, self.cloudpickle = mirai, cloudpickle
+
+    def seconds_left(self) -> float:
+        """How long it may stay.
+
+        Raises:
+            FrameError: that is no number.
+        """
+        try:
+            left = float(self.left or inf)
+        except ValueError:
+            left = -1.0
+        if not left >= 0:
+            raise FrameError(f"not a hello: left={self.left!r}")
+        return left
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hello) and self.encode() == other.encode()
@@ -117,6 +135,7 @@ class Hello:
         except (ValueError, KeyError) as error:
             raise FrameError(f"not a hello: {bytes(body[:80])!r}") from error
         hello = cls(**known)
+        hello.seconds_left()
         if hello.role not in ("data", "control", VISITOR):
             raise FrameError(f"a hello of role {hello.role!r}")
         return hello

@@ -18,6 +18,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mirai.protocol.limits import has_time
 from mirai.protocol.window import LARGEST, STALL, Window
 from mirai.protocol.wire import FrameError
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Body
 
 NEW, WAITING, HELD, OVER = range(4)
+FAR = 64  # how many tasks, for which a daemon has no time, may be passed by one for which it has
 
 
 class Blob:
@@ -54,6 +56,7 @@ class Task:
         "count",
         "daemon",
         "everywhere",
+        "expected",
         "future",
         "number",
         "retries",
@@ -62,12 +65,22 @@ class Task:
         "state",
     )
 
-    def __init__(self, count: int, body: Body, size: int, *, blob: Blob | None = None, retries: int = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        body: Body,
+        size: int,
+        *,
+        blob: Blob | None = None,
+        retries: int = 0,
+        expected: float = 0.0,
+    ) -> None:
         self.body = body
         self.size = size  # bytes, as counted against the memory budget
         self.count = count
         self.blob = blob
         self.retries = retries
+        self.expected = expected  # seconds that it is said to take; 0: nothing is said
         self.everywhere = False
         self.barrier: _Barrier | None = None  # of which this is a copy
         self.cancelled = False
@@ -134,6 +147,7 @@ class Scheduler:
         self._completed = 0
         self._crowded: dict[int, _Daemon] = {}  # those that hold what they have not begun and could give back
         self._recalls = 0  # not answered yet
+        self._mortal = 0  # daemons that have not all the time in the world
         self._relieved = -inf  # when the crowded were last looked through for those that are idle
 
     # Events
@@ -167,9 +181,14 @@ class Scheduler:
         self._arriving = barrier.behind
         return self._assign(now)
 
-    def daemon_joined(self, daemon: int, now: float) -> Sequence[Action]:
-        """A daemon is ready. It first runs what `everywhere` had the others run."""
-        self._daemons[daemon] = joined = _Daemon(daemon, self._largest_window)
+    def daemon_joined(self, daemon: int, now: float, until: float = inf) -> Sequence[Action]:
+        """A daemon is ready. It first runs what `everywhere` had the others run.
+
+        It is ended by others at `until`: a task that is said to take longer is for another one, and lets those pass
+        behind it that this one has time for.
+        """
+        self._daemons[daemon] = joined = _Daemon(daemon, self._largest_window, until)
+        self._mortal += until < inf
         self._idle[daemon] = joined
         actions: list[Action] = []
         if self._setups:
@@ -223,6 +242,7 @@ class Scheduler:
             return ()
         self._idle.pop(daemon, None)
         self._crowded.pop(daemon, None)
+        self._mortal -= at.until < inf
         if at.recalling:
             self._recalls -= 1
         held = at.held
@@ -338,7 +358,10 @@ class Scheduler:
         idle, queue = self._idle, self._queue
         while True:
             while idle and queue:
-                if tasks := queue.take(1):
+                if self._mortal:
+                    if not self._give_fitting(now, actions):
+                        break
+                elif tasks := queue.take(1):
                     self._give(next(reversed(idle.values())), tasks, actions)
             if not self._barriers:
                 break
@@ -363,13 +386,46 @@ class Scheduler:
             return ()
         # Its share, so that none is left idle for what others hold.
         share = -(-waiting // len(self._daemons))
-        tasks = self._queue.take(min(window.size - len(held), share))
+        room = min(window.size - len(held), share)
+        tasks = self._take_fitting(at, room, now) if self._mortal else self._queue.take(room)
         actions: list[Action] = []
         if tasks:
             self._give(at, tasks, actions)
         if self._barriers or not tasks:
             actions += self._assign(now)
         return actions
+
+    def _give_fitting(self, now: float, actions: list[Action]) -> bool:
+        """Give the first task that an idle daemon has time for, if there is one."""
+        passed: list[Task] = []
+        tasks: list[Task] = []
+        at = None
+        while at is None and len(passed) < FAR and (tasks := self._queue.take(1)):
+            at = next((idle for idle in reversed(self._idle.values()) if idle.has_time(tasks[0], now)), None)
+            if at is None:
+                passed += tasks
+        for task in passed:
+            self._queue.put_back(task)
+        if at is None:
+            return False
+        self._give(at, tasks, actions)
+        return True
+
+    def _take_fitting(self, at: _Daemon, room: int, now: float) -> list[Task]:
+        """The first tasks that a daemon has time for."""
+        passed: list[Task] = []
+        tasks: list[Task] = []
+        while len(tasks) < room and len(passed) < FAR and (taken := self._queue.take(1)):
+            if not at.has_time(taken[0], now):
+                passed += taken
+            elif taken[0].expected and at.until < inf and (at.held or tasks):
+                passed += taken
+                break  # when the others are done there may not be enough time any more
+            else:
+                tasks += taken
+        for task in passed:
+            self._queue.put_back(task)
+        return tasks
 
     def _give(self, at: _Daemon, tasks: list[Task], actions: list[Action]) -> None:
         held = at.held
@@ -476,9 +532,9 @@ class Scheduler:
 class _Daemon:
     """What the scheduler knows of one daemon."""
 
-    __slots__ = ("completed", "daemon", "held", "recalling", "seq", "since", "window")
+    __slots__ = ("completed", "daemon", "held", "recalling", "seq", "since", "until", "window")
 
-    def __init__(self, daemon: int, largest_window: int) -> None:
+    def __init__(self, daemon: int, largest_window: int, until: float = inf) -> None:
         self.daemon = daemon
         self.held: deque[Task] = deque()  # the first one is in evaluation
         self.window = Window(largest_window)
@@ -486,6 +542,10 @@ class _Daemon:
         self.since = 0.0  # when it answered last: the first of several tasks began then
         self.recalling = 0  # the last task asked back, 0 when none is
         self.completed = 0
+        self.until = until
+
+    def has_time(self, task: Task, now: float) -> bool:
+        return has_time(task.expected, self.until - now)
 
 
 class _Queue:

@@ -16,7 +16,7 @@ from collections import deque
 from math import inf
 
 from mirai.protocol import serialize, shares
-from mirai.protocol.command import LAUNCH_VARIABLE
+from mirai.protocol.command import LAUNCH_VARIABLE, UNTIL
 from mirai.protocol.limits import Exit, Limits
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.wire import HEADER, SHARED, Decoder, FrameError, body_size, encode, pieces
@@ -487,25 +487,29 @@ def clear_away(url: str) -> None:
             return  # it may be there
 
 
-def serve(url: str, options: Options, launch: str = "", ticket: tuple[str, bytes] | None = None) -> int:
-    """Connect to the host at `url` and evaluate its tasks; the exit code.
+def serve(
+    url: str, options: Options, launch: str = "", ticket: tuple[str, bytes] | None = None, left: float = inf
+) -> int:
+    """Connect to the host at `url` and evaluate its tasks, for no more than `left` seconds; the exit code.
 
     Raises:
         OSError: there is no host.
         Refused: it will not work with this daemon.
     """
+    until = time.monotonic() + left
     limits = Limits(
         idletime=options.idletime,
         walltime=options.walltime,
         maxtasks=options.maxtasks,
         timerstart=options.timerstart,
+        until=until,
         now=time.monotonic(),
     )
     patient = options.asyncdial
     pause = 0.01
     while True:
         try:
-            data, control = join(url, launch, ticket, options.tlscert)
+            data, control = join(url, launch, ticket, options.tlscert, until - time.monotonic())
         except OSError as error:
             if not patient or isinstance(error, PeerError):
                 raise
@@ -548,7 +552,7 @@ def main(argv: list[str]) -> int:
         launch = os.environ.pop(LAUNCH_VARIABLE, "")
         if launch:
             _hold_the_lifeline()
-        code = serve(url, options, launch, take_ticket())
+        code = serve(url, options, launch, take_ticket(), _allotted())
     except (OSError, Refused, TypeError, ValueError) as error:
         code = FAILED
         if launch:
@@ -559,6 +563,17 @@ def main(argv: list[str]) -> int:
             pass  # there is nobody to read it either
     _thread.start_new_thread(_end, (code,))
     return code
+
+
+def _allotted() -> float:
+    """The seconds until what this daemon runs in is ended by others, as a job by its scheduler."""
+    until = os.environ.pop(UNTIL, "")
+    try:
+        return float(until) - time.time() if until else inf
+    except ValueError:
+        # It may be what a scheduler's command said instead of a time: that is no reason not to work.
+        print(f"mirai daemon: {UNTIL}={until!r} is left out: seconds of the epoch belong there", file=sys.stderr)
+        return inf
 
 
 def _hold_the_lifeline() -> None:

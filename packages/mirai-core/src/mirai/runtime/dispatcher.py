@@ -664,7 +664,8 @@ class Dispatcher:
         peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
         self._alone, self._hopeless = False, bool(self._own_url)
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
-        self._perform(self.scheduler.daemon_joined(peer.number, time.monotonic()))
+        now = time.monotonic()
+        self._perform(self.scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
         self._check_joined()
 
     def _check_joined(self) -> None:

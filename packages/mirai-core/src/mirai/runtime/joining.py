@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import time
+from math import inf
 
 from mirai.protocol.command import TICKET, TICKET_FILE
 from mirai.protocol.handshake import LARGEST_HELLO, NONCE_SIZE, Hello, answer
@@ -53,9 +54,11 @@ def take_ticket() -> tuple[str, bytes] | None:
 
 
 def join(
-    url: str, launch: str, ticket: tuple[str, bytes] | None, tlscert: str | None
+    url: str, launch: str, ticket: tuple[str, bytes] | None, tlscert: str | None, left: float = inf
 ) -> tuple[socket.socket, socket.socket]:
     """The data and the control connection to the host at `url`, which has proved that it is the ticket's.
+
+    `left`: the seconds that this daemon may stay.
 
     Raises:
         OSError: names the URL and why.
@@ -75,6 +78,7 @@ def join(
                 attempt=attempt,
                 ticket="" if ticket is None else ticket[0],
                 nonce=os.urandom(NONCE_SIZE).hex(),
+                left="" if left == inf else f"{max(0.0, left):.3f}",
                 mirai=mirai,
                 cloudpickle=cloudpickle,
             ).encode()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 REPORT = """
 import json, os, pathlib, signal, sys
 ticket = os.environ.get("MIRAI_TICKET", "none")
-names = sorted(name for name in os.environ if "MIRAI" in name)
+names = sorted(name for name, value in os.environ.items() if "ticket-" in value)
 path = pathlib.Path(sys.argv[1], ticket)
 path.with_suffix(".new").write_text(json.dumps([sys.argv[2:], names, os.getpid()]))
 path.with_suffix(".new").rename(path)
