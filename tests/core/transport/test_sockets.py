@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mirai.transport import sockets
+from mirai.transport import schemes, sockets
 from mirai.transport.urls import LONGEST_PATH
 from tests.core.transport.conftest import CARRIERS, accept, is_readable, receive, run
 
@@ -158,6 +158,50 @@ def test_ipv6():
     listener.close()
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws", "wss"])
+def test_name_that_does_not_resolve_is_told_from_others(scheme):
+    """It was mistyped, or is known elsewhere only. RFC 6761: nobody's name ends like this."""
+    url = f"{scheme}://no-such-host.invalid:5555"
+
+    for use in (lambda: schemes.listen(url), lambda: schemes.dial(url, 5)):
+        with pytest.raises(OSError, match="see that the host's name is right") as caught:
+            use()
+        assert url in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws", "wss"])
+def test_address_of_another_machine_cannot_be_listened_at(scheme):
+    """192.0.2.1 is nobody's: RFC 5737."""
+    with pytest.raises(OSError, match="no interface of this machine has it: leave the host out") as caught:
+        schemes.listen(f"{scheme}://192.0.2.1:0")
+
+    assert f"{scheme}://192.0.2.1:0" in str(caught.value)
+
+
+def test_port_for_root_only_is_told(monkeypatch):
+    """The system says just that it is denied."""
+
+    def refuse(*given, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+
+    with pytest.raises(PermissionError, match=r"ports below 1024.*or 0 for any free one.*tcp://127.0.0.1:80"):
+        schemes.listen("tcp://127.0.0.1:80")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws", "wss"])
+def test_address_in_use_is_told(scheme):
+    """Whatever it is used for."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        url = f"{scheme}://127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(OSError, match="take another address, port 0 is always free") as caught:
+            schemes.listen(url)
+
+    assert caught.value.errno == errno.EADDRINUSE
+    assert url in str(caught.value)
+
+
 @pytest.mark.parametrize("carrier", ["tcp"], indirect=True)
 def test_vanished_peers_are_noticed(ends):
     """TCP itself says nothing of a machine that lost its power."""
@@ -181,7 +225,7 @@ def test_forked_child_does_not_take_its_parents_address_away():
     """It closes its copy, as it must; the parent goes on."""
     run(f"""
 import os
-from mirai.transport import sockets
+from mirai.transport import schemes, sockets
 
 listener = sockets.listen({CARRIERS["ipc"].address()!r})
 child = os.fork()

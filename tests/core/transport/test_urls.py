@@ -195,6 +195,14 @@ def test_host_address_can_be_listened_at():
     assert host_url(tls=True).startswith("tls+tcp://")
 
 
+def test_ports_that_are_none_are_refused():
+    """Before they stand in somebody's script."""
+    with pytest.raises(ValueError, match="0 to 65535"):
+        host_url(port=65536)
+    with pytest.raises(ValueError, match="0 to 65535"):
+        local_url(tcp=True, port=-1)
+
+
 def test_host_address_is_the_name_where_there_is_no_network(monkeypatch):
     """A laptop in a train still has one."""
     monkeypatch.setattr(socket, "socket", lambda *_: NoNetwork())

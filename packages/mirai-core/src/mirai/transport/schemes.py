@@ -64,7 +64,8 @@ def failure(action: str, url: str, error: OSError, hint: str = "") -> OSError:
         hint = "see that the host's name is right, and known to this machine's resolver; or write its IP address"
     elif number == errno.EACCES and "://" in url and parse(url).port:
         hint = "ports below 1024 may be for root only: take a higher one, or 0 for any free one"
-    text = f"cannot {action}: {error.strerror or error}" + (f", {hint}" if hint else "")
+    reason = (error.strerror or str(error)).partition(" (while attempting")[0]  # then comes what the URL says
+    text = f"cannot {action}: {reason}" + (f", {hint}" if hint else "")
     return type(error)(number, text, url) if isinstance(error, PeerError) else OSError(number, text, url)
 
 

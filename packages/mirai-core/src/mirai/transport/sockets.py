@@ -46,8 +46,9 @@ class SocketListener:
         self._file: str | None = None
         self._pid = os.getpid()
         if self._is_tcp:
-            where = (address.place, address.port)
             family = socket.AF_INET6 if ":" in address.place else socket.AF_INET
+            # Not left to the call after it, whose error says no more that it is about the name.
+            where = socket.getaddrinfo(address.place.encode(), address.port, family, socket.SOCK_STREAM)[0][4][:2]
             self._socket = socket.create_server(where, family=family, backlog=_BACKLOG)
             address = address._replace(port=self._socket.getsockname()[1])
         elif address.scheme == "ipc":

@@ -69,7 +69,7 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
         one on the loopback interface, where 0 is whatever port is free.
     """
     if tcp:
-        return str(Address("tcp", "127.0.0.1", port))
+        return str(parse(f"tcp://127.0.0.1:{port}"))
     import tempfile
 
     for parent in (None, "/tmp"):
@@ -121,7 +121,7 @@ def host_url(*, tls: bool = False, port: int = 0) -> str:
             host = probe.getsockname()[0]
         except OSError:
             host = socket.gethostname()
-    return str(Address("tls+tcp" if tls else "tcp", host, port))
+    return str(parse(f"{'tls+tcp' if tls else 'tcp'}://{host}:{port}"))
 
 
 def _parse_host_and_port(url: str, rest: str) -> tuple[str, int]:
