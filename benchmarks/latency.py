@@ -9,116 +9,102 @@ import time
 from typing import TYPE_CHECKING
 
 import contenders as c
-import harness
+from harness import Bar, Question, main, scaled
 from tasks import nothing
 
 import mirai
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
-TRIPS = 1000
+TRIPS = 2000
 
 
-def median(trip: Callable[[int], int]) -> Callable[[], float]:
+def median(peer: c.Peer) -> Callable[[], float]:
     """Microseconds of a round trip."""
-    return lambda: statistics.median(_times(trip)) * 1e6
+    return lambda: statistics.median(_times(peer)) * 1e6
 
 
-def tail(trip: Callable[[int], int]) -> Callable[[], float]:
+def tail(peer: c.Peer) -> Callable[[], float]:
     """The 99th percentile as a multiple of the median."""
 
     def once() -> float:
-        times = sorted(_times(trip))
-        return times[int(0.99 * TRIPS)] / statistics.median(times)
+        times = sorted(_times(peer))
+        return times[int(0.99 * len(times))] / statistics.median(times)
 
     return once
 
 
-def _times(trip: Callable[[int], int]) -> list[float]:
+def _times(peer: c.Peer) -> list[float]:
     times = []
-    for i in range(TRIPS):
+    for i in range(scaled(TRIPS) // (10 if peer.few else 1)):
         start = time.perf_counter()
-        value = trip(i)
+        value = peer.result(peer.submit(nothing, i))
         times.append(time.perf_counter() - start)
         assert value == i
     return times
 
 
-def ours(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
-    with c.ours():
-        yield figure(lambda i: mirai.mirai(nothing, i).result())
-
-
-def executor(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
-    with c.executor() as pool:
-        yield figure(lambda i: pool.submit(nothing, i).result())
-
-
-def pool(figure: Callable[..., Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
-    with c.pool() as workers:
-        yield figure(lambda i: workers.apply_async(nothing, (i,)).get())
+def ours(measured: Callable[[c.Peer], Callable[[], float]] = median) -> Iterator[Callable[[], float]]:
+    with c.ours() as peer:
+        yield measured(peer)
 
 
 def floor() -> Iterator[Callable[[], float]]:
     with c.ping_pong() as sock:
 
-        def trip(i: int) -> int:
-            sock.sendall(pickle.dumps((nothing, (i,)), 5))
+        def receive(_: object) -> int:
             value: int = pickle.loads(sock.recv(65536))
             return value
 
-        yield median(trip)
+        def send(task: object, i: int) -> None:
+            sock.sendall(pickle.dumps((task, (i,)), 5))
+
+        yield median(c.Peer(send, receive, map))
 
 
 def ours_awaited() -> Iterator[Callable[[], float]]:
-    async def trip(i: int) -> int:
-        value: int = await mirai.mirai(nothing, i)
-        return value
-
     with c.ours():
-        yield lambda: asyncio.run(_awaited(trip))
+        yield lambda: asyncio.run(_awaited(lambda i: mirai.mirai(nothing, i)))
 
 
 def executor_awaited() -> Iterator[Callable[[], float]]:
-    with c.executor() as pool:
-
-        async def trip(i: int) -> int:
-            return await asyncio.get_running_loop().run_in_executor(pool, nothing, i)
-
-        yield lambda: asyncio.run(_awaited(trip))
+    with c.executor() as peer:
+        yield lambda: asyncio.run(_awaited(lambda i: asyncio.wrap_future(peer.submit(nothing, i))))
 
 
-async def _awaited(trip: Callable[[int], object]) -> float:
+async def _awaited(submit: Callable[[int], Awaitable[int]]) -> float:
     times = []
-    for i in range(TRIPS):
+    for i in range(scaled(TRIPS)):
         start = time.perf_counter()
-        value = await trip(i)  # type: ignore[misc]
+        value = await submit(i)
         times.append(time.perf_counter() - start)
         assert value == i
     return statistics.median(times) * 1e6
 
 
 if __name__ == "__main__":
-    harness.main(
+    main(
         f"{TRIPS} round trips one after the other, {c.WORKERS} local workers",
         {
-            "one round trip, the median": (
+            "one round trip, the median": Question(
                 "µs",
-                {
-                    "mirai().result()": ours,
-                    "ProcessPoolExecutor": executor,
-                    "multiprocessing.Pool": pool,
-                    "floor: pickled ping-pong": floor,
-                },
+                {"mirai().result()": ours, **c.each(median), "floor: pickled ping-pong": floor},
+                [
+                    Bar(most=0.35, of="ProcessPoolExecutor"),
+                    Bar(most=0.5, of="multiprocessing.Pool"),
+                    Bar(most=2.2, of="floor: pickled ping-pong"),
+                ],
             ),
-            "the 99th percentile": (
+            "one round trip, the 99th percentile": Question(
                 "multiples of the median",
-                {"mirai().result()": lambda: ours(tail), "ProcessPoolExecutor": lambda: executor(tail)},
+                {"mirai().result()": lambda: ours(tail), **c.each(tail)},
+                [Bar(most=3)],
             ),
-            "awaited in asyncio": (
+            "one round trip, awaited in asyncio": Question(
                 "µs",
                 {"await mirai()": ours_awaited, "run_in_executor": executor_awaited},
+                [Bar(most=0.6, of="run_in_executor")],
             ),
         },
     )

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import contenders as c
 import harness
+import latency
+import throughput
+from harness import Bar, Question
 from tasks import nothing
 
 import mirai
@@ -47,11 +50,12 @@ def over(scheme: str, measure: Callable[[], float]) -> Contender:
 
 
 def rate() -> float:
+    n = harness.scaled(TASKS)
     start = time.perf_counter()
-    values = [m.result() for m in [mirai.mirai(nothing, i) for i in range(TASKS)]]
+    values = [m.result() for m in [mirai.mirai(nothing, i) for i in range(n)]]
     elapsed = time.perf_counter() - start
-    assert values == list(range(TASKS)), "a task was lost"
-    return TASKS / elapsed
+    assert values == list(range(n)), "a task was lost"
+    return n / elapsed
 
 
 def round_trip() -> float:
@@ -126,14 +130,26 @@ def table(of: Callable[[str, Callable[..., float]], Contender], measure: Callabl
     return {scheme: of(scheme, measure) for scheme in SCHEMES}
 
 
+def local(measured: Callable[[c.Peer], Callable[[], float]]) -> dict[str, Contender]:
+    """Peers on this machine, which come over what they like."""
+    return {who: steps for who, steps in c.each(measured).items() if who in LOCAL}
+
+
+LOCAL = ("ProcessPoolExecutor", "Dask distributed")
+LEAST = {"tcp": 8.0, "tls+tcp": 6.0}
+
 if __name__ == "__main__":
     harness.main(
         f"Over each scheme, on one machine; {c.WORKERS} daemons",
         {
-            "a bare stream: round trip of 200 bytes": ("µs", table(stream, ping)),
-            "a bare stream: 64 MiB one way": ("MB/s", table(stream, bulk)),
-            f"{TASKS} tasks that do nothing, submitted one by one": ("tasks/s", table(over, rate)),
-            "one round trip, submit and wait": ("µs", table(over, round_trip)),
-            "an argument of 64 MiB": ("MB/s", table(over, large)),
+            "a bare stream: round trip of 200 bytes": Question("µs", table(stream, ping)),
+            "a bare stream: 64 MiB one way": Question("MB/s", table(stream, bulk)),
+            "tasks that do nothing, submitted one by one": Question(
+                "tasks/s",
+                {**table(over, rate), **local(throughput.rate)},
+                [Bar(least=LEAST[who], of=peer, who=who) for who in LEAST for peer in LOCAL],
+            ),
+            "one round trip, submit and wait": Question("µs", {**table(over, round_trip), **local(latency.median)}),
+            "an argument of 64 MiB": Question("MB/s", table(over, large)),
         },
     )

@@ -1,4 +1,4 @@
-"""How many tasks that do nothing are submitted and collected in a second, by 2 local workers."""
+"""How many tasks that do nothing, submitted one by one and all collected, are done in a second."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 import contenders as c
-import harness
+from harness import Bar, Question, main, scaled
 from tasks import nothing
-
-import mirai
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,74 +20,42 @@ def local(x: int) -> int:
     return x
 
 
-def rate(run: Callable[[], list[int]]) -> Callable[[], float]:
-    """Tasks a second of a run, none of which may be lost."""
+def rate(peer: c.Peer, task: Callable[[int], int] = nothing) -> Callable[[], float]:
+    """Tasks a second, none of which may be lost."""
 
     def once() -> float:
+        n = scaled(TASKS) // (10 if peer.few else 1)
         start = time.perf_counter()
-        values = run()
+        values = c.values(peer, task, range(n))
         elapsed = time.perf_counter() - start
-        assert values == list(range(TASKS)), "a task was lost"
-        return TASKS / elapsed
+        assert values == list(range(n)), "a task was lost"
+        return n / elapsed
 
     return once
 
 
-def mirai_one_by_one() -> Iterator[Callable[[], float]]:
-    with c.ours():
-        yield rate(lambda: [m.result() for m in [mirai.mirai(nothing, i) for i in range(TASKS)]])
+def ours(task: Callable[[int], int] = nothing) -> Iterator[Callable[[], float]]:
+    with c.ours() as peer:
+        yield rate(peer, task)
 
 
-def mirai_of_main() -> Iterator[Callable[[], float]]:
-    with c.ours():
-        yield rate(lambda: [m.result() for m in [mirai.mirai(local, i) for i in range(TASKS)]])
-
-
-def executor_one_by_one() -> Iterator[Callable[[], float]]:
-    with c.executor() as pool:
-        yield rate(lambda: [f.result() for f in [pool.submit(nothing, i) for i in range(TASKS)]])
-
-
-def pool_one_by_one() -> Iterator[Callable[[], float]]:
-    with c.pool() as pool:
-        yield rate(lambda: [r.get() for r in [pool.apply_async(nothing, (i,)) for i in range(TASKS)]])
-
-
-def mirai_map() -> Iterator[Callable[[], float]]:
-    with c.ours():
-        yield rate(lambda: mirai.mirai_map(range(TASKS), nothing).collect())
-
-
-def executor_map() -> Iterator[Callable[[], float]]:
-    with c.executor() as pool:
-        yield rate(lambda: list(pool.map(nothing, range(TASKS))))
-
-
-def pool_map() -> Iterator[Callable[[], float]]:
-    with c.pool() as pool:
-        yield rate(lambda: pool.map(nothing, range(TASKS), chunksize=1))
+def of_main() -> Iterator[Callable[[], float]]:
+    yield from ours(local)
 
 
 if __name__ == "__main__":
-    harness.main(
+    main(
         f"{TASKS} tasks that do nothing, {c.WORKERS} local workers",
         {
-            "submitted one by one": (
+            "submitted one by one": Question(
                 "tasks/s",
-                {
-                    "mirai()": mirai_one_by_one,
-                    "mirai(), function of __main__": mirai_of_main,
-                    "ProcessPoolExecutor.submit": executor_one_by_one,
-                    "multiprocessing.Pool.apply_async": pool_one_by_one,
-                },
-            ),
-            "mapped": (
-                "tasks/s",
-                {
-                    "mirai_map()": mirai_map,
-                    "ProcessPoolExecutor.map": executor_map,
-                    "multiprocessing.Pool.map, chunk 1": pool_map,
-                },
-            ),
+                {"mirai()": ours, "mirai(), function of __main__": of_main, **c.each(rate)},
+                [
+                    Bar(least=12, of="ProcessPoolExecutor"),
+                    Bar(least=4, of="multiprocessing.Pool"),
+                    Bar(least=12, of="ProcessPoolExecutor", who="mirai(), function of __main__"),
+                    Bar(least=4, of="multiprocessing.Pool", who="mirai(), function of __main__"),
+                ],
+            )
         },
     )

@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING
 
 import contenders as c
-import harness
+from harness import Bar, Question, main
 from tasks import nothing
 
 import mirai
@@ -17,14 +17,16 @@ import mirai
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+BARE = "python -c pass"
+
 
 def program(code: str) -> Callable[[], Iterator[Callable[[], float]]]:
     """Milliseconds of an interpreter that runs `code`."""
 
-    def contender() -> Iterator[Callable[[], float]]:
+    def steps() -> Iterator[Callable[[], float]]:
         yield timed(lambda: subprocess.run([sys.executable, "-c", code], check=True))
 
-    return contender
+    return steps
 
 
 def timed(run: Callable[[], object]) -> Callable[[], float]:
@@ -42,8 +44,7 @@ def first_results() -> Iterator[Callable[[], float]]:
     def once() -> float:
         start = time.perf_counter()
         with mirai.daemons(c.WORKERS):
-            for m in [mirai.mirai(nothing, i) for i in range(c.WORKERS)]:
-                m.result()
+            mirai.everywhere(nothing, 1).collect()
             elapsed = time.perf_counter() - start
         return elapsed * 1e3
 
@@ -76,18 +77,32 @@ def alone() -> Iterator[Callable[[], float]]:
     yield timed(lambda: mirai.mirai(nothing, 1).result())
 
 
+def over_bare() -> Iterator[Callable[[], float]]:
+    once, bare = next(program("import mirai")()), next(program("pass")())
+    yield lambda: once() - bare()
+
+
 if __name__ == "__main__":
     bare = program("pass")
-    harness.main(
+    main(
         "Start and end",
         {
-            "import": ("ms", {"import mirai, all names": program("from mirai import *"), "python -c pass": bare}),
-            f"{c.WORKERS} daemons to a result from each": (
+            "import mirai, over the bare interpreter": Question(
                 "ms",
-                {"daemons()": first_results, "ProcessPoolExecutor": executor_first_results, "python -c pass": bare},
+                {
+                    "import mirai": over_bare,
+                    "a program that imports every name": program("from mirai import *"),
+                    BARE: bare,
+                },
+                [Bar(most=30)],
             ),
-            "an ephemeral mirai()": ("ms", {"mirai().result()": alone, "python -c pass": bare}),
-            "reset": ("ms", {"daemons(0)": reset, "python -c pass": bare}),
+            f"{c.WORKERS} daemons to a result from each": Question(
+                "ms",
+                {"daemons()": first_results, "ProcessPoolExecutor": executor_first_results, BARE: bare},
+                [Bar(most=4, of=BARE)],
+            ),
+            "an ephemeral mirai()": Question("ms", {"mirai().result()": alone, BARE: bare}, [Bar(most=3, of=BARE)]),
+            "reset": Question("ms", {"daemons(0)": reset, BARE: bare}, [Bar(most=50)]),
         },
         repetitions=9,
     )
