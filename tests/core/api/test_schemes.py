@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -73,6 +76,31 @@ def test_a_daemon_that_is_killed_loses_its_task_only(two):
 
     assert isinstance(lost.exception(DEADLINE), ConnectionReset)
     assert mirai(tasks.double, 2).result(DEADLINE) == 4
+
+
+@pytest.mark.parametrize("scheme", ["tls+tcp", "ws", "wss"])
+def test_who_takes_for_ever_to_begin_is_dropped(scheme, caplog, monkeypatch):
+    """However little at a time it says, it has its seconds and no more; the others are served meanwhile."""
+    monkeypatch.setenv("MIRAI_HANDSHAKE", "1")
+    caplog.set_level(logging.WARNING, "mirai")
+    with daemons(1, url=f"{scheme}://127.0.0.1:0"), contextlib.ExitStack() as stack:
+        place, port = status().url.rpartition("://")[2].rsplit(":", 1)
+        strangers = [stack.enter_context(socket.create_connection((place, int(port)))) for _ in range(20)]
+        slowly = b"GET /" if scheme == "ws" else b"\x16\x03\x01\x02\x00\x01"
+        said = 0
+
+        def all_dropped():
+            nonlocal said
+            for number, stranger in enumerate(strangers):
+                if number and said < len(slowly):  # the first says nothing at all
+                    with contextlib.suppress(OSError):
+                        stranger.send(slowly[said : said + 1])
+            said += 1
+            assert mirai(tasks.double, said).result(DEADLINE) == 2 * said
+            return status().refused == len(strangers)
+
+        wait_until(all_dropped, lambda: f"the strangers to be dropped: {status()}")
+        assert all("did not say within" in record.getMessage() for record in caplog.records)
 
 
 def test_two_hundred_megabytes_over_tls():

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
-from mirai.protocol.wire import Decoder
+from mirai.protocol.wire import Decoder, FrameError
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport.schemes import PeerError
 from mirai.transport.shared import fresh
@@ -45,11 +45,9 @@ class Channel:
         self.descriptors: deque[int] | None = None  # that came with frames; None: none is expected
         self.closed = False
         self.heard = True  # something came since this was last set to False
-        self.failure = ""  # why the stream ended, where that is not just that the peer left
         self._sock = sock
-        self._pending: Callable[[], int] | None = getattr(
-            sock, "pending", None
-        )  # what was read and not taken, unseen by poll
+        # What was read and not taken, where the kernel has nothing more and poll is silent.
+        self._pending: Callable[[], int] | None = getattr(sock, "pending", None)
         self._secured: bool = getattr(sock, "secured", True)  # before that, TLS writes only once it has read
         self._lead = lead
         self._readable = readable
@@ -62,7 +60,7 @@ class Channel:
         """The frames that have arrived; None at the end of the stream.
 
         Raises:
-            FrameError: the peer does not speak the protocol.
+            FrameError: the peer does not speak the protocol, or not that of TLS or WebSocket beneath.
         """
         if self.closed:
             return []
@@ -75,8 +73,9 @@ class Channel:
             if not self._secured:
                 self._look_whether_secured()
             return []
-        except OSError as error:
-            self._fail(error)
+        except PeerError as error:
+            raise FrameError(error.strerror) from None
+        except OSError:
             return None
         if not n:
             return None
@@ -88,14 +87,9 @@ class Channel:
             try:
                 while self._pending():
                     frames += self.decoder.received(self._sock.recv_into(self.decoder.space()))
-            except OSError as error:
-                self._fail(error)
-                return None
+            except PeerError as error:
+                raise FrameError(error.strerror) from None
         return frames
-
-    def _fail(self, error: OSError) -> None:
-        if isinstance(error, PeerError):
-            self.failure = str(error.strerror)
 
     def write(self, parts: Sequence[Buffer]) -> None:
         """Send `parts` one after the other, now or when the peer takes them. A dead peer takes all."""

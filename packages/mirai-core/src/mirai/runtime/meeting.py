@@ -198,8 +198,6 @@ class Meeting:
         frames = stranger.channel.read()
         if frames == []:
             return
-        if frames is None and stranger.channel.failure:
-            raise FrameError(stranger.channel.failure)
         examiner = stranger.examiner
         if frames is None:
             if examiner.hello is not None and examiner.hello.ticket and not examiner.is_through:
