@@ -87,3 +87,7 @@ def draw_numpy(*_):
     import numpy.random
 
     return numpy.random.random(3).tolist()
+
+
+def draw_both():
+    return draw() + draw_numpy()

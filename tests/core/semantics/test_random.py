@@ -10,7 +10,7 @@ import pytest
 from mirai import daemons, everywhere, mirai, mirai_map, nextstream, try_mirai
 from mirai.protocol.seeds import stream
 from tests.core import tasks
-from tests.core.tasks import draw, draw_numpy
+from tests.core.tasks import draw, draw_both, draw_numpy
 
 DEADLINE = 20  # seconds; what takes longer hangs
 
@@ -100,6 +100,13 @@ def test_the_hosts_own_numbers_are_left_alone():
             drawn(draw)
 
     assert random.getstate() == state
+
+
+def test_numpys_numbers_are_not_the_standard_librarys():
+    """Their generators are of one kind: seeded alike, a task that uses both would have its numbers twice."""
+    pytest.importorskip("numpy")
+    with daemons(1, seed=1):
+        assert len(set(mirai(draw_both).result(DEADLINE))) == 6
 
 
 def test_the_hosts_own_numbers_of_numpy_are_left_alone():

@@ -22,11 +22,13 @@ def seed(root: int, place: int) -> None:
 
     words = stream(root, place)
     random.seed(sum(word << 32 * i for i, word in enumerate(words)))
+    # Its generator is the same as the standard library's: seeded alike, both would give the same numbers.
+    others = stream(root, place, " numpy")
     numpy = sys.modules.get(NUMPY)
     if numpy is not None:
-        numpy.seed(words)
+        numpy.seed(others)
     else:
-        _numpy_to_come.words = words
+        _numpy_to_come.words = others
         if _numpy_to_come not in sys.meta_path:
             sys.meta_path.insert(0, _numpy_to_come)
 
