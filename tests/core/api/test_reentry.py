@@ -193,3 +193,39 @@ def test_one_cannot_wait_in_the_middle(run_host):
     """)
 
     assert output.startswith("None ['one cannot wait here: this code (a finalizer, most likely) runs in the middle")
+
+
+def test_a_lock_that_was_lost_holds_up_nobody_else(run_host):
+    """Ctrl-C may end `concurrent.futures.wait` with the locks of what it was to wait for in its hands."""
+    output = run_host("""
+        import threading
+
+        with daemons(1):
+            lost = mirai("1")
+            thread = threading.Thread(target=lost._condition.acquire)
+            thread.start()
+            thread.join()
+            print(mirai("2").result(10), len(mirai_map(range(100), abs).collect()), lost.done(), lost.result(10))
+    """)
+
+    assert output == "2 100 False 1"
+
+
+def test_what_is_resolved_as_a_wait_begins_is_told_of_once(run_host):
+    """`concurrent.futures` looks which are done, and counts on being told of the others, and of no more."""
+    output = run_host("""
+        import concurrent.futures, threading
+
+        with daemons(2):
+            for _ in range(300):
+                ms = [mirai("1") for _ in range(10)]
+                assert len(list(concurrent.futures.as_completed(ms, 20))) == 10
+                assert not concurrent.futures.wait(ms, 20).not_done
+            m = mirai("import time; time.sleep(100)")
+            with m._condition:
+                m.cancel()
+                seen = m.done()
+            print(seen, concurrent.futures.wait([m], 20).not_done, m.cancelled())
+    """)
+
+    assert output == "False set() True"

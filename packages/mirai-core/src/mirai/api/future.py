@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 VALUE, ERROR = int(Status.VALUE), int(Status.ERROR)  # members of an enumeration are slow to look up
+NESTED = 2  # times that `conclude` is called where its thread is in the middle of what its lock guards, until it does
+LOST = 200  # times where another thread has that lock: most likely it was left by an exception, and keeps it for ever
 
 _ids = itertools.count(1)
 
@@ -71,6 +73,7 @@ class Mirai(Future[T], Generic[T]):
     _state: str = PENDING
     _final: str = PENDING  # what it is to be when those who wait through the condition variable are told
     _task: Task | None  # until it is decided what becomes of it
+    _put_off = 0  # how often `conclude` was
     _watched = False  # somebody, or a timer, is to be told
     _cond: threading.Condition | None = None
     _wakers: list[Waker] | None = None
@@ -154,11 +157,12 @@ class Mirai(Future[T], Generic[T]):
 
     def add_done_callback(self, fn: Callable[[Future[T]], object]) -> None:
         """Call `fn(self)` once it is resolved, from whichever thread notices; at once if it is."""
-        with self._condition:
-            if not self.done():
-                self._done_callbacks.append(fn)
-                return
-        self._call(fn)
+        with self._service.uninterrupted:  # a Ctrl-C is neither for the lock, nor for `fn`, which would swallow it
+            with self._condition:
+                if not self.done():
+                    self._done_callbacks.append(fn)
+                    return
+            self._call(fn)
 
     def _call(self, fn: Callable[[Future[T]], object]) -> None:
         try:
@@ -299,12 +303,19 @@ class Mirai(Future[T], Generic[T]):
         self._final = state
         return True
 
-    def conclude(self) -> bool:
-        """Tell all who wait; whether `run_callbacks` is to be called. Without the dispatcher's lock."""
-        assert self._cond is not None
-        with self._cond:
+    def conclude(self) -> bool | None:
+        """Tell all who wait; see `Awaiting`. Without the dispatcher's lock."""
+        cond = self._cond
+        assert cond is not None
+        nested = cond._is_owned()  # type: ignore[attr-defined]
+        locked = cond.acquire(False)
+        try:
             if self.done():
                 return False  # another thread has
+            if nested or not locked:
+                self._put_off += 1
+                if self._put_off < (NESTED if locked else LOST):
+                    return None
             self._state = self._final
             for waiter in self._waiters:
                 if self._state is CANCELLED_AND_NOTIFIED:
@@ -313,7 +324,11 @@ class Mirai(Future[T], Generic[T]):
                     waiter.add_exception(self)
                 else:
                     waiter.add_result(self)
-            self._cond.notify_all()
+            if locked:
+                cond.notify_all()
+        finally:
+            if locked:
+                cond.release()
         self._wake()
         return bool(self._done_callbacks)
 

@@ -58,6 +58,7 @@ TASK = int(Kind.TASK)
 log = logging.getLogger("mirai")
 log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
 
+AGAIN = 0.005  # seconds until a future is told again to conclude
 DEEPEST = 16  # callbacks called from callbacks
 UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
@@ -97,8 +98,12 @@ class Awaiting(Protocol):
         """There will be no answer."""
         ...
 
-    def conclude(self) -> bool:
-        """Tell all who wait; whether `run_callbacks` is to be called."""
+    def conclude(self) -> bool | None:
+        """Tell all who wait; whether `run_callbacks` is to be called.
+
+        None: try again. Its lock is with another thread, which may have lost it; or this one is in the middle of
+        what it guards. It is not waited for, as all else would have to wait, too.
+        """
         ...
 
     def orphan(self, error: ErrorValue) -> None:
@@ -1062,8 +1067,11 @@ class Dispatcher:
             while resolved:
                 try:
                     future = resolved[0]
-                    if future.conclude():
+                    told = future.conclude()
+                    if told:
                         concluded.append(future)
+                    elif told is None:
+                        self._lead.call_at(time.monotonic() + AGAIN, partial(self._conclude_later, future))
                     resolved.remove(future)  # only now, lest a signal handler raises before
                 except (IndexError, ValueError):
                     pass  # another thread has done it
@@ -1098,6 +1106,10 @@ class Dispatcher:
                 future.run_callbacks()
         finally:
             self._calling.depth = depth
+
+    def _conclude_later(self, future: Awaiting) -> None:
+        self._resolved.append(future)
+        self._run_callbacks()
 
 
 class _Stack(Once):

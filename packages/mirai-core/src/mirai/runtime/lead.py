@@ -166,6 +166,8 @@ class Lead:
         waker: _thread.LockType | None = None
         try:
             while not awaited.done():
+                if self.uninterrupted.pending_here():
+                    self.uninterrupted.deliver()  # in a callback, say: who is left behind it has to be waited for, too
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
                 if self._lead_until(awaited, deadline):

@@ -138,8 +138,12 @@ class Sync:
     @staticmethod
     def _told(future: Awaiting, told: bool | None) -> bool:
         """Whether it was unresolved."""
-        if told and future.conclude():
-            future.run_callbacks()
+        if told:
+            while (told := future.conclude()) is None:
+                time.sleep(0)  # another thread is about to wait for it
+            if told:
+                future.run_callbacks()
+            return True
         return told is not None
 
     def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
