@@ -116,6 +116,27 @@ def test_what_it_is_called_may_be_known_later(queue):
         assert status().launches[0].id == "alpha pid 4711"
 
 
+def test_why_a_daemon_was_killed_is_asked_afterwards(queue, caplog):
+    """A scheduler knows it a while later: it goes to the log, to `status()`, and to the tasks that wait in vain."""
+    with daemons(1, url=LOOPBACK, remote=queue):
+        queue.run(0)
+        wait_until(lambda: states() == ["connected"], "it to connect")
+        queue.jobs[0].process.kill()
+        wait_until(lambda: states() == ["ended"], "it to end")
+        queue.jobs[0].reason = "OUT_OF_MEMORY"
+        wait_until(lambda: "OUT_OF_MEMORY" in status().launches[0].reason, lambda: f"the reason: {status()}")
+        wait_until(lambda: "OUT_OF_MEMORY" in caplog.text, "it to be logged")
+
+
+def test_a_daemon_that_said_goodbye_is_not_asked_after(queue):
+    """Its exit status is no failure."""
+    with daemons(1, url=LOOPBACK, remote=queue, maxtasks=1):
+        queue.run(0)
+        assert mirai(tasks.double, 2).result(DEADLINE) == 4
+        wait_until(lambda: states() == ["ended"], "it to end")
+        assert status().launches[0].reason == "left with code 3"
+
+
 def test_as_many_as_the_launcher_has_places(queue):
     """Where no number is said."""
     with daemons(url=LOOPBACK, remote=queue):

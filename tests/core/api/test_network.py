@@ -127,6 +127,13 @@ def test_each_command_has_a_ticket_of_its_own(network):
     assert one.env["MIRAI_TICKET"] not in " ".join(one.argv)
 
 
+def test_launched_daemons_are_told_how_many_threads_to_use(by_hand):
+    """By the option; libraries read it when they load."""
+    with daemons(url=LOOPBACK, threads=3):
+        by_hand(launch_remote()[0])
+        assert mirai("import os; os.environ['OMP_NUM_THREADS']").result(DEADLINE) == "3"
+
+
 def test_a_daemon_without_a_ticket_is_refused(network, by_hand, caplog):
     """With an error on both sides that says what to do."""
     caplog.set_level(logging.WARNING, "mirai")
@@ -369,3 +376,25 @@ def test_a_daemon_runs_nothing_for_another_user(tmp_path):
 
     assert ended.returncode == 10
     assert "who listens there is user 65534" in ended.stderr
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_another_python_is_refused_by_name(network, version):
+    """Both sides say which to change."""
+    if sys.version_info[:2] == tuple(map(int, version.split("."))):
+        pytest.skip("this is that one")
+    command = launch_remote()[0]
+    patched = f"import sys; import mirai.protocol.handshake as h; h.Hello.__init__.__defaults__ = ('', '{version}.0', h.PROTOCOL); "
+    code = patched + "from mirai.runtime.daemon import main; sys.exit(main(sys.argv[1:]))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.argv[4:]],
+        env={**os.environ, **command.env},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+    assert done.returncode == 10
+    assert f"runs Python {version}.0, this host {sys.version_info.major}.{sys.version_info.minor}" in done.stderr
+    assert "start the daemon with the host's" in done.stderr

@@ -150,8 +150,7 @@ def daemons(
     kill_after = options.pop("kill_after", None)
     if kill_after is not None and (isinstance(kill_after, bool) or not kill_after >= 0):
         raise ValueError(f"kill_after={kill_after!r}: give seconds, 0 or more")
-    checked = Options(**{name: value for name, value in options.items() if name != "threads"})
-    _whole("threads", options.get("threads", 1), 1)
+    checked = Options(**options)
     _whole("retry", retry, 0)
     if seed is not None:
         _whole("seed", seed, None)

@@ -33,7 +33,7 @@ def launch_local(n: int = 1, *, compute: str | None = None, **daemon_options: An
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n={n!r}: give the number of daemons to start, 1 or more")
-    runtime.Options(**{name: value for name, value in daemon_options.items() if name != "threads"})
+    runtime.Options(**daemon_options)
     profile = profiles.require(compute)
     if profile.service.immediate:
         raise RuntimeError(f"profile {profile.name!r} is synchronous: daemons cannot be launched for it")
@@ -126,7 +126,9 @@ def daemon(url: str, **options: Any) -> int:
             `__main__`), 2 (pure Python modules imported since), 4 (environment, working directory,
             `sys.path`, warning filters, decimal context), 8 (`gc.collect()`); True is 5. `output=False`:
             True brings a local daemon's stdout and stderr to the host's. `idletime`, `walltime`: seconds.
-            `maxtasks`. `timerstart=0`: tasks before the timers start. `tlscert`.
+            `maxtasks`. `timerstart=0`: tasks before the timers start. `tlscert`: what to check the host's certificate
+            by: itself on one line, or a path or PEM text with those that it was issued by. `threads`: what BLAS and
+            OpenMP may use; they read it when they load.
 
     Returns:
         0: the connection ended; 1: `idletime`; 2: `walltime`; 3: `maxtasks`.

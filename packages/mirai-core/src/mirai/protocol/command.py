@@ -13,6 +13,16 @@ UNTIL = "MIRAI_UNTIL"  # when its allocation ends, in seconds of the epoch
 TICKET = "MIRAI_TICKET"  # its ticket; it takes that out again, too
 TICKET_FILE = "MIRAI_TICKET_FILE"  # or the file that holds it
 
+# What the usual BLAS and OpenMP libraries read, once, when they load.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+
 
 def daemon_command(python: str, url: str, options: Mapping[str, Any]) -> list[str]:
     """The words of `python -m mirai.launch daemon URL --option value …`."""

@@ -16,7 +16,7 @@ from collections import deque
 from math import inf
 
 from mirai.protocol import serialize, shares
-from mirai.protocol.command import LAUNCH_VARIABLE, UNTIL
+from mirai.protocol.command import LAUNCH_VARIABLE, THREAD_VARIABLES, UNTIL
 from mirai.protocol.limits import Exit, Limits
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.wire import HEADER, SHARED, Decoder, FrameError, body_size, encode, pieces
@@ -70,6 +70,7 @@ class Options:
         self.maxtasks = _positive("maxtasks", given.pop("maxtasks", inf))
         self.timerstart = int(_positive("timerstart", given.pop("timerstart", 0), zero=True))
         self.tlscert = given.pop("tlscert", None)
+        self.threads = _count("threads", given.pop("threads", None))
         for name in given:
             raise TypeError(f"a daemon has no option {name!r}, only {', '.join(sorted(vars(self)))}")
 
@@ -98,6 +99,12 @@ def _positive(name: str, value: Any, *, zero: bool = False) -> float:
     if isinstance(value, bool) or not (number > 0 or (zero and number == 0)):
         raise ValueError(f"{name}={value!r}: give a number greater than 0, or leave it out for no limit")
     return number
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is None or (str(value).isdecimal() and int(value) > 0):
+        return None if value is None else int(value)
+    raise ValueError(f"{name}={value!r}: give a whole number, 1 or more")
 
 
 def _autoexit(value: Any) -> bool | int | str:
@@ -497,6 +504,8 @@ def serve(
         Refused: it will not work with this daemon.
     """
     until = time.monotonic() + left
+    if options.threads is not None:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))
     limits = Limits(
         idletime=options.idletime,
         walltime=options.walltime,

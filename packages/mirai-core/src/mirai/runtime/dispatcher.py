@@ -844,7 +844,7 @@ class Dispatcher:
         peer.assigned, peer.completed, _ = counts
         if peer.ticket is not None:
             peer.ticket.holder = None
-            self.launches.left(peer.ticket, how)
+            self.launches.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._closed))
         self._last_end = f"daemon {peer.row} {how}"
         self._tell(logging.INFO, self._last_end)
         self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
@@ -880,8 +880,13 @@ class Dispatcher:
         self._do(lambda: self._give_up_launches(launches, reason))
 
     def _give_up_launches(self, launches: Sequence[Tracked], reason: str) -> None:
+        if self._closed:
+            return
+        for launch in self.launches.explain(launches, reason):
+            self._last_end = f"daemon {launch.row} {launch.reason}"
+            self._tell(logging.WARNING, self._last_end)
         lost = [launch for launch in launches if launch.state == SUBMITTED]
-        if self._closed or not lost:
+        if not lost:
             return
         for launch in lost:
             launch.turn(FAILED, reason)

@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SOON, SELDOM = 0.1, 5.0  # seconds between two questions, at first and after a w
 MORE = 1.5  # how much longer each pause is than the last
 GRACE = 0.3  # seconds that a daemon has to leave by itself, before its launch is cancelled
 LONGEST = 15.0  # seconds that a reset waits for a launcher's answer
+WAKE = 30.0  # seconds that a launcher is still asked why a daemon left without a goodbye: schedulers know it late
 AT_ONCE = 8  # launches that are cancelled side by side
 
 SUBMITTED, CONNECTED, FAILED, ENDED = "submitted", "connected", "failed", "ended"
@@ -38,6 +40,11 @@ class Tracked:
         self.state = SUBMITTED
         self.reason = ""  # in the words of its keeper, or why it failed
         self.since = time.time()
+        self.asked_until = inf
+
+    def is_asked(self) -> bool:
+        """Whether its launcher may have news."""
+        return self.state == SUBMITTED or (self.state == ENDED and time.monotonic() < self.asked_until)
 
     def turn(self, state: str, reason: str = "") -> None:
         """It is in another state from now on."""
@@ -49,7 +56,7 @@ class Launches:
     """Those of one dispatcher, under whose lock all is called that does not say otherwise."""
 
     def __init__(self, failed: Callable[[Sequence[Tracked], str], None]) -> None:
-        """`failed(launches, reason)` is told, without the lock, of those that will not connect."""
+        """`failed(launches, reason)` is told of those that will not connect, or have left, without the lock."""
         self.rows: list[Tracked] = []
         self.failed = failed
 
@@ -63,10 +70,20 @@ class Launches:
         for row in self._of(ticket):
             row.turn(CONNECTED)
 
-    def left(self, ticket: Ticket, how: str) -> None:
-        """Its daemon is not here any more."""
+    def left(self, ticket: Ticket, how: str, *, abruptly: bool) -> None:
+        """Its daemon is not here any more. `abruptly`: its launcher may know why, in a while."""
         for row in self._of(ticket):
             row.turn(ENDED, how)
+            row.asked_until = time.monotonic() + WAKE if abruptly else 0.0
+            if abruptly:
+                _watcher.watch([row], self)
+
+    def explain(self, rows: Sequence[Tracked], reason: str) -> list[Tracked]:
+        """Their launcher says why they have left; those of them of which it was not known."""
+        told = [row for row in rows if row.state == ENDED and row.is_asked()]
+        for row in told:
+            row.reason, row.asked_until = f"{row.reason}: {reason}", 0.0
+        return told
 
     def is_pending(self) -> bool:
         """Whether a daemon may still come."""
@@ -120,7 +137,7 @@ class _Watcher:
 
     def __init__(self) -> None:
         self._watched: list[tuple[Tracked, Launches]] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finalizer may reset a profile in the middle of this
         self._asking = threading.Lock()  # held while a launcher is asked
         self._news = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,7 +167,7 @@ class _Watcher:
         pause = SOON
         while True:
             with self._lock:
-                self._watched = [(row, launches) for row, launches in self._watched if row.state == SUBMITTED]
+                self._watched = [(row, launches) for row, launches in self._watched if row.is_asked()]
                 if not self._watched:
                     self._thread = None
                     return
@@ -170,15 +187,16 @@ class _Watcher:
     def _ask(self, row: Tracked) -> str:
         """Why its daemon will not connect; empty where it may."""
         with self._asking:
-            if row.state != SUBMITTED or not any(other is row for other, _ in self._watched):
+            if not row.is_asked() or not any(other is row for other, _ in self._watched):
                 return ""
             try:
                 reason = row.launch.failure()
-                if not reason:
+                if not reason and row.state == SUBMITTED:
                     row.reason = getattr(row.launch, "state", str)()  # plugins of others may be older than it
             except Exception as error:  # of a plugin: it must not take the others' answers with it
                 log.debug("the %s launcher could not say how %s is", row.launcher, row.id, exc_info=True)
-                row.reason = f"unknown, as asking failed: {type(error).__name__}: {error}"
+                if row.state == SUBMITTED:
+                    row.reason = f"unknown, as asking failed: {type(error).__name__}: {error}"
                 return ""
             return reason or ""
 

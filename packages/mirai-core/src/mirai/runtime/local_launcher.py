@@ -12,7 +12,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 from mirai.errors import DaemonStartError
-from mirai.protocol.command import LAUNCH_VARIABLE, TICKET, option_words
+from mirai.protocol.command import LAUNCH_VARIABLE, THREAD_VARIABLES, TICKET, option_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 
 TAIL = 4096  # bytes of stderr that are kept, to say why a daemon died
 GRACE = 2.0  # seconds that a daemon has to leave once its connection is closed, before it is killed
-
-# What the usual BLAS and OpenMP libraries read, once, when they load.
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 
 _HOME = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Not `-m mirai.launch daemon`, which takes 5 ms more. Not the working directory in front of the path

@@ -9,10 +9,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from mirai.errors import NoDaemonsError
-from mirai.protocol.command import TICKET, daemon_command
+from mirai.protocol.command import THREAD_VARIABLES, TICKET, daemon_command
 from mirai.runtime.addresses import for_others
 from mirai.runtime.launches import Tracked
-from mirai.runtime.local_launcher import THREAD_VARIABLES
 from mirai.runtime.sync import Sync
 
 if TYPE_CHECKING:
