@@ -341,7 +341,7 @@ print(*(pid(launch) for launch in launches), flush=True)
 def host(*commands, then="time.sleep(600)", options=""):
     """Another process that launches: itself, and the daemons' processes."""
     code = HOST.format(path=sys.path, commands=commands, then=then, options=options)
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-W", "error", "-c", code], stdout=-1, stderr=-1, text=True)
     numbers = process.stdout.readline().split()
     assert len(numbers) == len(commands)
     return process, [psutil.Process(int(number)) for number in numbers]
@@ -359,8 +359,7 @@ def test_when_the_host_is_killed_its_daemons_end(ssh_server, monkeypatch):
     process, daemons = host([SLEEP], [SLEEP], [DEAF])
 
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
     gone(daemons)
 
@@ -369,24 +368,25 @@ def test_when_a_host_ends_in_good_order_its_daemons_end(ssh_server):
     """Without a reset, and without a word on its standard error."""
     process, daemons = host([SLEEP], then="sys.exit(3)")
 
-    assert process.wait(20) == 3
-    process.stdout.close()
+    _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors) == (3, "")
     gone(daemons)
 
 
 def test_a_process_forked_from_the_host_holds_no_connection(ssh_server):
     """It may outlive the host, whose end the daemons wait for."""
-    then = "child = os.fork()\nif child: print(child, flush=True)\ntime.sleep(600)"
+    then = "child = os.fork()\nif child: print(child, flush=True)\nimport gc; gc.collect()\ntime.sleep(600)"
     process, daemons = host([SLEEP], then=then)
     child = psutil.Process(int(process.stdout.readline()))
 
     process.kill()
     process.wait()
-
     gone(daemons)
+
     assert child.is_running()
     child.kill()
-    process.stdout.close()
+    assert process.communicate()[1] == ""
 
 
 def test_a_daemon_that_persists_outlives_its_host(ssh_server, tmp_path):
@@ -395,8 +395,7 @@ def test_a_daemon_that_persists_outlives_its_host(ssh_server, tmp_path):
     process, daemons = host([SLEEP, "--autoexit", "False"], [SLEEP])
 
     process.kill()
-    process.wait()
-    process.stdout.close()
+    process.communicate()
 
     gone(daemons[1:])
     assert daemons[0].is_running()

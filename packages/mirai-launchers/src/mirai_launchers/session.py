@@ -428,6 +428,7 @@ def _why_ended(order: Order, status: int, said: str) -> str:
 
 _lock = threading.Lock()
 _hub: _Hub | None = None
+_of_parents: list[_Hub] = []  # kept, since an event loop that is forgotten complains that it was not closed
 
 
 def _forget() -> None:
@@ -439,6 +440,7 @@ def _forget() -> None:
         for key in list(_hub.selector.get_map().values()):
             os.dup2(null, key.fd, inheritable=False)
         os.close(null)
+        _of_parents.append(_hub)
     _hub = None
 
 

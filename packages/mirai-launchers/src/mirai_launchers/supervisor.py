@@ -3,9 +3,10 @@
 Its source is sent there and runs by itself, so it imports nothing of ours. Each line of its standard input is an
 order in JSON, each that it prints is `mirai ` and an event in JSON; a login shell may print other lines before.
 
-    {"start": 1, "argv": […], "env": {…}, "stays": false}     {"started": 1, "pid": 4711}, {"ended": 1, …}
-    {"end": 1}                                                 {"ended": 1, "status": -15, "said": "…"}
-    {}  (the host lives)                                       {"python": "3.12.1", "mirai": "0.1.0", …} at first
+                                               {"python": "/usr/bin/python3", "version": "3.12.1", "mirai": true}
+    {"start": 1, "argv": […], "env": {…}, "stays": false}                          {"started": 1, "pid": 4711}
+    {"end": 1}                                                     {"ended": 1, "status": -15, "said": "…"}
+    {}  (the host lives)
 
 Sshd does not end a command when its connection ends: it closes the command's standard input. So what was started
 is ended then, and also where a connection is dead without having ended, which is when nothing was heard for long.
@@ -184,7 +185,7 @@ def greeting() -> dict[str, Any]:
         found = importlib.util.find_spec("mirai.launch") is not None
     except ImportError:
         found = False
-    return {"host": socket.gethostname(), "python": sys.executable, "version": sys.version.split()[0], "mirai": found}
+    return {"python": sys.executable, "version": sys.version.split()[0], "mirai": found}
 
 
 if __name__ == "__main__":
