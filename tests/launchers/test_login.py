@@ -213,9 +213,9 @@ def test_where_nothing_listens(ssh_server):
 @pytest.mark.parametrize(
     ("host", "name"), [("mirai-ssh", None), ("mirai-remote", "mirai-remote"), ("mirai-inner", "mirai-remote")]
 )
-def test_real_servers(sshd, host, name):
+def test_real_servers(isolated_sshd, host, name):
     """OpenSSH, by a configuration with keys, known hosts and a jump."""
-    assert log_in(f"ssh://{host}", config=sshd, command="uname -n") == (name or socket.gethostname())
+    assert log_in(f"ssh://{host}", config=isolated_sshd, command="uname -n") == (name or socket.gethostname())
 
 
 def test_a_key_that_a_real_server_refuses(sshd, tmp_path):

@@ -8,7 +8,9 @@ import sys
 import psutil
 import pytest
 
+import mirai
 from mirai.hookspecs import LaunchCommand
+from mirai.testing import LauncherSuite, fake_ssh
 from mirai_launchers import RemoteConfig, remote_config, shell
 from tests.waiting import wait_until
 
@@ -92,6 +94,35 @@ def test_without_a_command_nothing_is_launched():
 
     assert launcher.launch([COMMAND]) == []
     assert launcher.show([COMMAND]) == "python3.12 -m mirai.launch daemon 'ipc:///a b'"
+
+
+class TestWords(LauncherSuite):
+    """A command that takes another one, word by word."""
+
+    @pytest.fixture
+    def launcher(self):
+        return remote_config("env", python=sys.executable)
+
+
+class TestShell(LauncherSuite):
+    """One that takes a line for a shell, and hands no environment on."""
+
+    @pytest.fixture
+    def launcher(self):
+        with fake_ssh():
+            yield remote_config("ssh", ["host", "."], python=sys.executable, quote=True)
+
+
+def test_ssh_itself(sshd):
+    """Daemons leave by themselves when the host is gone: ssh(1) that is ended ends nothing at its other end."""
+    launcher = remote_config("ssh", ["-F", sshd, "mirai-ssh", "."], python=sys.executable, quote=True)
+
+    with mirai.daemons(2, url="tcp://127.0.0.1:0", remote=launcher):
+        wait_until(lambda: mirai.status().connections == 2, lambda: f"daemons: {mirai.status()}", 20)
+        processes = [psutil.Process(row.pid) for row in mirai.status().daemons]
+        assert mirai.mirai(pow, 2, 10).result(20) == 1024
+
+    wait_until(lambda: not any(process.is_running() for process in processes), "the daemons to leave")
 
 
 REPORT = """

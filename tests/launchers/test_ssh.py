@@ -157,8 +157,8 @@ class TestOpenSsh(LauncherSuite):
     """The real one, reached by a jump, which only a tunnel leaves."""
 
     @pytest.fixture
-    def launcher(self, sshd):
-        return TunnelConfig("ssh://mirai-inner", python=sys.executable, config=sshd)
+    def launcher(self, isolated_sshd):
+        return TunnelConfig("ssh://mirai-inner", python=sys.executable, config=isolated_sshd)
 
 
 def node_and_pid():
@@ -223,9 +223,9 @@ def real(sshd, remotes, **options):
     ("remote", "tunnel"), [("mirai-ssh", False), ("mirai-ssh", True), ("mirai-remote", True), ("mirai-inner", True)]
 )
 @pytest.mark.parametrize("scheme", ["tcp", "tls+tcp"])
-def test_tasks_run_on_real_servers(sshd, remote, tunnel, scheme):
+def test_tasks_run_on_real_servers(isolated_sshd, remote, tunnel, scheme):
     """From `mirai-remote` only a tunnel leads back here; to `mirai-inner` only a jump leads."""
-    with mirai.daemons(2, url=f"{scheme}://127.0.0.1:0", remote=real(sshd, f"ssh://{remote}", tunnel=tunnel)):
+    with mirai.daemons(2, url=f"{scheme}://127.0.0.1:0", remote=real(isolated_sshd, f"ssh://{remote}", tunnel=tunnel)):
         node, _ = mirai.mirai(node_and_pid).result(DEADLINE)
         processes = online(2)
 
@@ -258,11 +258,13 @@ HOT = "import re; re.match('(a+)+b', 'a' * 60)"  # compiled code that lets no ot
 
 @pytest.mark.parametrize("task", [SLEEP, HOT], ids=["asleep", "hot"])
 @pytest.mark.parametrize("remote", ["mirai-ssh", "mirai-inner"])
-def test_when_the_host_is_killed_nothing_is_left_on_real_servers(sshd, remote, task):
+def test_when_the_host_is_killed_nothing_is_left_on_real_servers(isolated_sshd, remote, task):
     """Sshd ends no process when its connection ends."""
     options = {"remotes": f"ssh://{remote}", "tunnel": remote != "mirai-ssh"}
     host = subprocess.Popen(
-        [sys.executable, "-c", HOST.format(config=sshd, options=options, task=task)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", HOST.format(config=isolated_sshd, options=options, task=task)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     daemons = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
     supervisors = {daemon.parent() for daemon in daemons}

@@ -1,4 +1,4 @@
-"""Any command with a slot for the daemon's command line: `srun -n 1 .`, `docker exec box .`, `sh -c .`."""
+"""Any command with a slot for the daemon's command line: `srun -n 1 .`, `docker exec -i box sh -c .`, `nice .`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SLOT = "."
 class RemoteConfig(Launcher):
     """Start daemons by a command of your own.
 
-    Secrets reach the daemon in the command's environment; with `quote` also through its stdin, which ssh(1)
-    hands on and the environment it does not.
+    Secrets reach the daemon in the command's environment. Not all commands hand that on: ssh(1), `docker exec -i`
+    and sudo(8) do not, but their stdin, through which secrets go too where `quote` has a shell read them.
 
     Attributes:
         command: the program to run. None: nothing is run, the daemons' commands are there to paste.
