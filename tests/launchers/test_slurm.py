@@ -165,6 +165,19 @@ def test_an_unknown_partition_is_an_error_at_once(slurm, home):
     assert not list((home / ".mirai/jobs").iterdir())
 
 
+def test_daemons_come_with_work_and_leave_without(slurm):
+    """Nobody pays for nodes that wait."""
+    launcher = Slurm(python=sys.executable)
+    with mirai.daemons({"min": 0, "max": 2}, url="tcp://127.0.0.1:0", remote=launcher, idletime=1.0):
+        before = len(mirai.status().launches)
+        assert mirai.collect_mirai([mirai.mirai(pow, 2, n) for n in range(4)]) == [1, 2, 4, 8]
+        wait_until(lambda: not mirai.info().connections, "the daemons to leave")
+        after = mirai.status().launches
+
+    assert before == 0
+    assert [row.state for row in after] == ["ended"] * 2
+
+
 def test_daemons_know_when_their_job_will_be_ended(slurm, tmp_path):
     """A task that would not be done is not begun; one that would be is, and the other is done elsewhere."""
     launcher = Slurm(options="#SBATCH --time=2", python=sys.executable)

@@ -110,7 +110,7 @@ def test_a_value_may_be_of_any_type_that_its_key_wants(read, text, key, value):
         ("n: 4\nretry: 1\nn: 5", (5, 5), "n stands there twice, first in line 3: keep one"),
         ("? [n]\n: 4", (3, 7), "a key of profiles.hpc is no text: give a name"),
         # Types
-        ("n: two", (3, 8), "n is 'two' (a text): give a whole number of at least 1 (daemons to "),
+        ("n: two", (3, 8), "n is 'two' (a text): give a whole number of at least 1 or keys with values"),
         ("n: yes", (3, 8), "n is yes (true or false): give a whole number"),
         ("n: 1.5", (3, 8), "n is 1.5 (a number): give a whole number"),
         ('n: "4"', (3, 8), "n is '4' (a text): give a whole number"),

@@ -53,6 +53,35 @@ def test_profiles_are_set_and_reset():
     assert not any(mirai.daemons_set(name) for name in read)
 
 
+@pytest.mark.parametrize("text", ["n: {min: 1, max: 20}", "launcher: {kind: remote_config, n: {min: 1, max: 20}}"])
+def test_daemons_may_come_with_work_and_leave_without(file, calls, text):
+    """As `daemons()` has it."""
+    file.write_text(f"profiles: {{a: {{{text}, url: 'tcp://:0', daemon: {{idletime: 60}}}}}}")
+
+    with profiles(file):
+        pass
+
+    (name, n, options), *_ = calls
+    assert (n, options["idletime"]) == ({"min": 1, "max": 20}, 60)
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        ("{min: 1}", "n has no 'max': add it"),
+        ("{min: -1, max: 2}", "n.min is -1"),
+        ("{max: 2, most: 1}", "no key 'most'"),
+        ("many", "n is 'many'"),
+    ],
+)
+def test_a_range_is_checked(file, n, said):
+    """With its place."""
+    file.write_text(f"profiles: {{a: {{n: {n}}}}}")
+
+    with pytest.raises(ConfigError, match=said):
+        read_profiles(file)
+
+
 def test_where_one_fails_none_stays_set(file, calls):
     """Half of a program's profiles are of no use, and would have to be found and reset by hand."""
     with pytest.raises(RuntimeError, match="no daemon would start") as caught, profiles(file):

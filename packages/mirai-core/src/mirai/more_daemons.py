@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from mirai.config.schema import Range
 from mirai.runtime.visit import LAUNCH, visits
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def launch_more(name: str, profile: Profile, n: int | None) -> str:
     """
     launch = profile.launcher or profile.remote
     count = n or (launch.n if launch else None) or profile.n or (launch.launcher.places if launch else 1)
+    if isinstance(count, Range):
+        count = max(1, count.min)  # the host launches the others itself
     launcher = {"kind": launch.launcher.name, **_options(launch.launcher)} if launch else None
     for visit in visits():
         with closing(visit):

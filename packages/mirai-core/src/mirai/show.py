@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mirai.config.explain import explain
+from mirai.config.schema import Range
 from mirai.hookspecs import LaunchCommand
 from mirai.protocol.command import TICKET, daemon_command
 from mirai.runtime.addresses import for_others
@@ -47,7 +48,7 @@ def _plan(profile: Profile) -> Iterator[str]:
         n = launch.n or profile.n or launch.launcher.places
         yield f"  Daemons to launch by {launch.launcher.name}: {n}. Each has a ticket of its own, which is not shown."
         yield ""
-        yield launch.launcher.show([_command(profile, "python3")] * n)
+        yield launch.launcher.show([_command(profile, "python3")] * (n.max if isinstance(n, Range) else n))
     elif profile.n:
         yield f"  Daemons that the host starts on this machine: {profile.n}."
         yield ""

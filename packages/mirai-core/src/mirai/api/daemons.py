@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
@@ -13,6 +13,7 @@ from mirai.api.launching import check_launcher
 from mirai.api.serial import chosen
 from mirai.api.visiting import answer
 from mirai.protocol.direct import RoundRobin
+from mirai.protocol.elastic import Elastic
 from mirai.protocol.heartbeat import BEAT
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
@@ -87,7 +88,7 @@ class Daemons:
 
 
 def daemons(
-    n: int | Unset | None = UNSET,
+    n: int | Mapping[str, int] | Unset | None = UNSET,
     *,
     url: str | Sequence[str] | None = None,
     remote: Launcher | None = None,
@@ -107,7 +108,8 @@ def daemons(
 
     Args:
         n: start so many local daemons, ready on return. 0: reset, daemons leave, unresolved tasks resolve
-            to `ConnectionReset`. None: the same, and tells persistent daemons to exit.
+            to `ConnectionReset`. None: the same, and tells persistent daemons to exit. `{"min": 0, "max": 20}`: between
+            these, launched as the queue grows; they leave when idle for `idletime`, save the first `min`.
         url: listen there, or at several addresses, and let daemons dial in at any time. Where others can reach them,
             only daemons that hold a ticket are let in: those started here or by `launch_remote()`.
         remote: a launcher, which starts the `n` daemons elsewhere, without waiting for them (`status().launches` has
@@ -144,7 +146,8 @@ def daemons(
     if compute is not None and not isinstance(compute, str):
         raise TypeError(f"compute={compute!r}: give text")
     check_launcher(remote)
-    count = remote.places if remote is not None and isinstance(n, Unset) else _count(n)
+    elastic = _elastic(n, daemon_options) if isinstance(n, Mapping) else None
+    count = remote.places if remote is not None and isinstance(n, Unset) else elastic.least if elastic else _count(n)
     urls = _urls(url)
     options = daemon_options
     kill_after = options.pop("kill_after", None)
@@ -156,7 +159,7 @@ def daemons(
         _whole("seed", seed, None)
     budget = None if memory is None else _size(memory)
     serializers = None if serial is None else chosen(serial)  # plugins are looked for while daemons start
-    if remote is not None and not urls and count:
+    if remote is not None and not urls and (count or elastic):
         # What comes out of a tunnel comes from this machine.
         urls = [local_url(tcp=True) if getattr(remote, "tunnel", False) is True else host_url(tls=True)]
     if heartbeat is not None and (isinstance(heartbeat, bool) or not 0 < heartbeat < inf):
@@ -172,7 +175,7 @@ def daemons(
         used = chosen(None) if serial is None else serializers
         profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=used), seed=seed))
         return Daemons(name, 0)
-    if not count and not urls:
+    if not count and not urls and not elastic:
         return Daemons(name, 0)
     scheduler = Scheduler() if dispatcher else RoundRobin()
     service = Dispatcher(
@@ -185,19 +188,22 @@ def daemons(
         open=False,
     )
     profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
+    stay = {"idletime": None} if elastic else {}
     try:
         if remote is None:
-            profile.start_local(count, {})
+            profile.start_local(count, stay)
         service.open(chosen(None) if serial is None else serializers)
         if remote is None:
             service.wait_for_daemons(count, START)
         elif count:
-            profile.launch(remote, count, {})
+            profile.launch(remote, count, stay)
     except BaseException:
         profile.close()
         raise
     service.visits.answer = partial(answer, profile)
     profiles.put(profile)
+    if elastic:
+        profile.grow(elastic)
     return Daemons(name, count)
 
 
@@ -282,7 +288,21 @@ def _identity(urls: list[str], tls: Any, password: Any) -> Identity | None:
     return identity(tls, password)
 
 
-def _count(n: int | Unset | None) -> int:
+def _elastic(n: Mapping[str, int], options: Mapping[str, Any]) -> Elastic:
+    given = dict(n)
+    least, most = given.pop("min", 0), given.pop("max", None)
+    for name in given:
+        raise TypeError(f"n has no key {name!r}, only min and max")
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ValueError(f"n={n!r}: give max, the most daemons that there may be, 1 or more")
+    if isinstance(least, bool) or not isinstance(least, int) or not 0 <= least <= most:
+        raise ValueError(f"n={n!r}: give a min between 0 and max, or leave it out")
+    if options.get("idletime", inf) == inf and least < most:
+        raise ValueError(f"n={n!r} needs idletime=: the seconds after which a daemon that nobody needs leaves")
+    return Elastic(least, most)
+
+
+def _count(n: object) -> int:
     if n is None or isinstance(n, Unset):
         return 0
     if isinstance(n, bool) or not isinstance(n, int):

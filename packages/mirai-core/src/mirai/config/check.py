@@ -14,7 +14,7 @@ from mirai import plugins
 from mirai.config.document import TAG, Loader, error_at
 from mirai.config.error import ConfigError
 from mirai.config.hints import NOUNS, elements, is_allowed, kinds, members, wanted
-from mirai.config.schema import Launch
+from mirai.config.schema import Launch, Range
 from mirai.config.variables import substitute
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Checker:
         n = None
         if "n" in entries:
             _, n_node = entries.pop("n")
-            n = self.check(n_node, int, f"{key}.n", {"minimum": 1})
+            n = self.check(n_node, int | Range, f"{key}.n", {"minimum": 1})
         return Launch(self._record(node, entries, launchers[kind], key), n)
 
     def _record(self, node: yaml.Node, entries: Entries, cls: Any, key: str) -> Any:

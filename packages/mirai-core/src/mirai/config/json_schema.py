@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 from mirai import plugins
 from mirai.config.check import is_required, type_hints
 from mirai.config.hints import NOUNS, kinds, members
-from mirai.config.schema import File, Launch
+from mirai.config.schema import File, Launch, Range
 
 _VARIABLE: dict[str, Any] = {"type": "string", "pattern": r"\$\{"}  # `${N}` is allowed wherever a number is
 _TYPES = {"bool": "boolean", "int": "integer", "float": "number", "str": "string", "null": "null"}
@@ -92,8 +92,8 @@ def _launch() -> dict[str, Any]:
     choices = []
     for kind, cls in sorted(plugins.launchers().items()):
         record: dict[str, Any] = _record(cls) if is_dataclass(cls) else {"type": "object", "properties": {}}
-        count = {"type": "integer", "minimum": 1, "description": "daemons to launch"}
-        record["properties"] = {"kind": {"const": kind}, "n": {"anyOf": [count, _VARIABLE]}, **record["properties"]}
+        count = _value(int | Range, {"minimum": 1, "description": "daemons to launch"})
+        record["properties"] = {"kind": {"const": kind}, "n": count, **record["properties"]}
         record["required"] = ["kind", *record.get("required", ())]
         choices.append(record)
     return {"oneOf": choices} if choices else {"type": "object", "required": ["kind"]}

@@ -44,18 +44,31 @@ class DaemonOptions:
 
 
 @dataclass(frozen=True)
+class Range:
+    """Daemons that are launched as the queue grows, and leave when idle."""
+
+    max: int = field(metadata={"description": "the most that there may be", "minimum": 1})
+    min: int = field(default=0, metadata={"description": "those that stay without work", "minimum": 0})
+
+    def __str__(self) -> str:
+        return f"{self.min} to {self.max}, as the queue grows"
+
+
+@dataclass(frozen=True)
 class Launch:
     """Daemons to launch. In YAML the launcher's options stand beside `n` and its name, `kind`."""
 
     launcher: Launcher
-    n: int | None = None
+    n: int | Range | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
     """One compute profile: arguments of `daemons()`. None: the file does not say."""
 
-    n: int | None = option("daemons to start here, or to launch", minimum=1)
+    n: int | Range | None = option(  # noqa: RUF009 (as for the others)
+        "daemons to start here, or to launch", minimum=1, examples=["{min: 0, max: 20}"]
+    )
     url: str | tuple[str, ...] | None = option("where to listen for daemons", examples=["tls+tcp://:0"])
     launcher: Launch | None = None
     remote: Launch | None = None  # the launcher, as daemons() calls it
@@ -96,6 +109,8 @@ class Profile:
             arguments["remote"] = launch.launcher
             if launch.n:
                 arguments["n"] = launch.n
+        if isinstance(n := arguments.get("n"), Range):
+            arguments["n"] = {"min": n.min, "max": n.max}
         if self.password is not None:
             arguments["password"] = lambda: self.password
         return arguments

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
 from mirai.protocol.arena import Block
+from mirai.protocol.elastic import Load
 from mirai.protocol.heartbeat import BEATS, Heartbeat
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
@@ -430,6 +431,26 @@ class Dispatcher:
             return peer.assigned, peer.completed, None
         assigned, completed, task = self.scheduler.daemon_counts(peer.number) or (0, 0, None)
         return peer.assigned + assigned, peer.completed + completed, task
+
+    def load(self) -> Load:
+        """What there is to do, and who is there to do it, or on the way."""
+        with self._orders.lock:
+            counts, rows = self.scheduler.counts(), self.launches.rows
+            starting = sum(1 for process in self._processes.values() if not process.connected)
+            coming = starting + sum(1 for row in rows if row.state == SUBMITTED)
+            failed = sum(1 for row in rows if row.state == FAILED)
+            return Load(counts.awaiting, counts.executing, len(self._online()), coming, failed)
+
+    def could_not_launch(self, reason: str) -> None:
+        """Daemons that tasks wait for could not be launched: these must not wait in silence."""
+        self._do(lambda: self._not_launched(reason))
+
+    def _not_launched(self, reason: str) -> None:
+        if self._vigil is not None and not self._hopeless:
+            self._vigil.cancel()  # one that would only say that nobody has come yet
+            self._vigil = None
+        self._hopeless, self._last_end = True, f"none could be launched: {reason}"
+        self._maybe_left_alone()
 
     def connections(self) -> int:
         """How many daemons are connected."""

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from mirai.hookspecs import LaunchCommand, Launcher
+    from mirai.protocol.elastic import Elastic
     from mirai.protocol.tickets import Ticket
     from mirai.runtime.dispatcher import Dispatcher
+    from mirai.runtime.elastic import Growth
 
 Service: TypeAlias = "Dispatcher | Sync"
 
@@ -52,11 +54,12 @@ class Profile:
         self.seed = seed
         self.options = dict(options or {})
         self.remote = remote
+        self._growth: Growth | None = None
         self._places = itertools.count()
 
     def start_local(self, n: int, options: Mapping[str, Any]) -> None:
         """Start `n` daemons on this machine; `options` go before the profile's own."""
-        options = {**self.options, **options}
+        options = {name: value for name, value in {**self.options, **options}.items() if value is not None}
         threads = options.pop("threads", None)
         if threads is None and not any(name in os.environ for name in THREAD_VARIABLES):
             threads = max(1, cores() // max(1, n))
@@ -107,6 +110,22 @@ class Profile:
         )
         return commands
 
+    def grow(self, elastic: Elastic) -> None:
+        """Launch daemons as the queue grows, until it is reset."""
+        from mirai.runtime.elastic import Growth
+
+        service = self.service
+        assert not isinstance(service, Sync)
+
+        def launch(n: int, stay: bool) -> None:
+            options = {"idletime": None} if stay else {}
+            if self.remote is None:
+                self.start_local(n, options)
+            else:
+                self.launch(self.remote, n, options)
+
+        self._growth = Growth(elastic, service.load, launch, service.could_not_launch)
+
     def next_seed(self) -> tuple[int, int]:
         """The seed, and the place of the next task in its streams."""
         assert self.seed is not None
@@ -114,6 +133,8 @@ class Profile:
 
     def close(self, *, tell_persistent: bool = False) -> None:
         """Let the daemons go; see `Dispatcher.close`."""
+        if self._growth is not None:
+            self._growth.stop()
         self.service.close(tell_persistent=tell_persistent)
 
 
