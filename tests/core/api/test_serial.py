@@ -256,7 +256,9 @@ def test_one_that_cannot_be_loaded():
 def test_functions_that_cannot_be_sent_are_refused():
     """When the daemons are set, not with the first object."""
     lock = threading.Lock()
-    with pytest.raises(SerializationError, match=r"serial=the serializer for .*Handle .*cannot pickle '_thread.lock'"):
+    with pytest.raises(
+        SerializationError, match="serial='tests.core.handles.Handle' .*cannot pickle '_thread.lock'.* Give functions"
+    ):
         daemons(1, serial=serial_config(Handle, lambda h: lock and b"", handles.load))
 
 

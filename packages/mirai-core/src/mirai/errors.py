@@ -140,15 +140,14 @@ class DaemonStartError(RuntimeError):
 class SerializationError(TypeError):
     """Something of a task cannot be serialized; `where` names it, the cause says why."""
 
-    def __init__(self, where: str, kind: str, why: str) -> None:
-        super().__init__(where, kind, why)
-        self.where, self.kind, self.why = where, kind, why
+    advice = "Create it inside the task, or register a serializer for it (serial_config)"
+
+    def __init__(self, where: str, kind: str, why: str, advice: str = advice) -> None:
+        super().__init__(where, kind, why, advice)
+        self.where, self.kind, self.why, self.advice = where, kind, why, advice
 
     def __str__(self) -> str:
-        return (
-            f"{self.where} (a {self.kind}) cannot be serialized: {self.why}. "
-            "Create it inside the task, or register a serializer for it (serial_config)"
-        )
+        return f"{self.where} (a {self.kind}) cannot be serialized: {self.why}. {self.advice}"
 
 
 def _rebuild(cls: type[ErrorValue], args: tuple[Any, ...], state: dict[str, Any]) -> ErrorValue:

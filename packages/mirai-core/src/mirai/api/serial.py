@@ -144,7 +144,8 @@ def _sendable(entry: Entry) -> Entry:
     try:
         entry.encode()
     except Exception as error:
-        raise SerializationError(f"serial={entry!r}", "function", f"{type(error).__name__}: {error}") from error
+        why, advice = f"{type(error).__name__}: {error}", "Give functions that need nothing of this process"
+        raise SerializationError(f"serial={entry.names[0]!r}", "serial_config", why, advice) from error
     return entry
 
 

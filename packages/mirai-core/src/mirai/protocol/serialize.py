@@ -214,6 +214,9 @@ def blame(
     for where, value in parts:
         try:
             dumps(value, to_daemon=True, serializers=serializers)
+        except HookError as own:
+            advice = "Correct it, create the object inside the task, or name other serializers: daemons(serial=…)"
+            return SerializationError(where, type(value).__qualname__, str(own), advice)
         except Exception as own:
             return SerializationError(where, type(value).__qualname__, _reason(own))
     return SerializationError("the call", "tuple", _reason(error))
@@ -344,6 +347,4 @@ def _set_main_function(function: Any, state: tuple[dict[str, Any], dict[str, Any
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, HookError):
-        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

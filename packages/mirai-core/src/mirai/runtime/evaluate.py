@@ -300,10 +300,12 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 
 def _unserializable(value: Any, error: BaseException) -> Failure:
-    message = (
-        f"the result (a {type(value).__qualname__}) cannot be serialized: {type(error).__name__}: {_text(error)}; "
-        "return something that can, or register a serializer for it (serial_config)"
-    )
+    if isinstance(error, serialize.HookError):
+        why, advice = str(error), "correct it, or return something else"
+    else:
+        why = f"{type(error).__name__}: {_text(error)}"
+        advice = "return something that can, or register a serializer for it (serial_config)"
+    message = f"the result (a {type(value).__qualname__}) cannot be serialized: {why}; {advice}"
     failure = describe(error)
     failure.message, failure.original = message, None
     return failure
