@@ -161,6 +161,27 @@ def test_one_daemon_at_a_time_by_one_ticket(network, by_hand):
     assert mirai(tasks.pid).result(DEADLINE) == first.pid
 
 
+def test_who_is_refused_is_told_why_however_the_connections_end(network, by_hand):
+    """The control connection may be closed first: what was said on the other one is still heard."""
+    command = launch_remote()[0]
+    by_hand(command)
+    connected()
+    code = (
+        "import time; from mirai.runtime.daemon import Daemon, main; work = Daemon._work; "
+        "Daemon._work = lambda self: (time.sleep(0.5), work(self)); import sys; sys.exit(main(sys.argv[1:]))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command.argv[4:]],
+        env={**os.environ, **command.env},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+
+    assert (done.returncode, "in use" in done.stderr) == (10, True)
+
+
 def test_a_ticket_may_be_used_again_when_its_daemon_has_left(network, by_hand):
     """A job that is run again, in the same row."""
     command = launch_remote(maxtasks=1)[0]

@@ -138,6 +138,7 @@ class Daemon:
         self._asked = 0.0  # when the host wanted a task to be interrupted
         self._leaving = False
         self._served = False  # the main thread is through
+        self._is_welcome = False  # the host has let us in
         self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
         self._evaluator = Evaluator(options.cleanup)
@@ -230,6 +231,7 @@ class Daemon:
     def _set_up(self, setup: dict[str, Any]) -> None:
         sys.path[:] = setup["path"]
         self._is_private = setup["private"]
+        self._is_welcome = True
         if setup["heartbeat"] is not None:
             from mirai.runtime.pulse import watch_host
 
@@ -440,6 +442,8 @@ class Daemon:
         return "".join(traceback.StackSummary.extract(frames[::-1]).format()) or "  in compiled code\n"
 
     def _host_left(self) -> None:
+        if not self._is_welcome:
+            return  # on the data connection it says why, most likely: the main thread is to hear that
         autoexit = self._options.autoexit
         if autoexit is True:
             self._leave()
