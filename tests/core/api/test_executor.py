@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+import sys
 from concurrent.futures import BrokenExecutor, Executor
 
 import pytest
@@ -198,6 +199,18 @@ def test_daemons_may_dial_in():
     with make_cluster(url=local_url()) as executor:
         launch_local(1, compute=executor.compute)
         assert executor.submit(tasks.pid).result(DEADLINE) != os.getpid()
+
+
+def test_daemons_may_be_launched_elsewhere():
+    """Tasks wait for daemons that are on their way; only without any it is broken."""
+    launchers = pytest.importorskip("mirai_launchers")
+    remote = launchers.remote_config("env", python=sys.executable)
+    with make_cluster(2, url="tcp://127.0.0.1:0", remote=remote) as executor:
+        assert executor.submit(tasks.pid).result(DEADLINE) != os.getpid()
+        assert executor.n == 2
+    with make_cluster(url="tcp://127.0.0.1:0", remote=remote) as executor:
+        assert executor.submit(tasks.double, 21).result(DEADLINE) == 42
+        assert executor.n == 1
 
 
 def test_each_cluster_says_what_it_is():

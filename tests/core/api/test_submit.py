@@ -781,5 +781,5 @@ def test_a_global_that_is_changed_is_the_new_one(run_host):
 
 def test_a_mirai_within_a_list_is_refused_with_the_way_to_do_it(shared):
     """Only arguments themselves are waited for: looking into everything would take longer than most tasks."""
-    with pytest.raises(SerializationError, match="argument 0 .*give it as an argument by itself"):
+    with pytest.raises(SerializationError, match="argument 0 .*as an argument of mirai.. by itself"):
         mirai(sum, [mirai("1"), mirai("2")])

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from mirai.api.future import Mirai
+    from mirai.hookspecs import Launcher
 
 T = TypeVar("T")
 
@@ -96,25 +97,29 @@ class MiraiExecutor(Executor):
     def _check(self) -> None:
         if self._down or not profiles.is_set(self._profile):
             raise RuntimeError(f"{self!r}: cannot schedule new futures after shutdown")
-        if self.n and not self._profile.service.connections():
+        if self.n and self._profile.service.is_deserted():
             raise BrokenExecutor(f"{self!r}: all of its daemons have left; make another one")
 
 
-def make_cluster(n: int | None = None, *, url: str | None = None, **options: Any) -> MiraiExecutor:
+def make_cluster(
+    n: int | None = None, *, url: str | None = None, remote: Launcher | None = None, **options: Any
+) -> MiraiExecutor:
     """An executor with daemons of its own.
 
     Args:
-        n: how many local daemons; one for each processor unless given. 0 with `url`: they dial in.
+        n: how many daemons; one for each processor unless given. With `url` and without `n` they dial in, with
+            `remote` there are as many as it has places.
         url: as for `daemons()`.
+        remote: likewise.
         **options: as for `daemons()`.
 
     Source: `make_cluster()` in R.
     """
-    if n is None:
-        n = 0 if url is not None else profiles.cores()
+    if n is None and url is None and remote is None:
+        n = profiles.cores()
     compute = f"cluster-{next(_numbers)}"
-    daemons(n, url=url, compute=compute, **options)
-    return MiraiExecutor(compute, n)
+    number = () if n is None else (n,)
+    return MiraiExecutor(compute, daemons(*number, url=url, remote=remote, compute=compute, **options).n)
 
 
 def stop_cluster(cl: MiraiExecutor) -> None:

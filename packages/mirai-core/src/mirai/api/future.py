@@ -93,7 +93,8 @@ class Mirai(Future[T], Generic[T]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a mirai stays where it is: give it as an argument by itself, and its value is sent, or wait first"
+            "a mirai stays where it is: as an argument of mirai() by itself, it is waited for and its value is sent; "
+            "elsewhere, wait for it first"
         )
 
     # Reading

@@ -456,6 +456,16 @@ class Dispatcher:
         """How many daemons are connected."""
         return len(self._online())
 
+    def is_deserted(self) -> bool:
+        """Whether no daemon is connected, and none is on its way."""
+        with self._orders.lock:
+            return not (
+                self._online()
+                or self._meeting.is_expecting()
+                or self.launches.is_pending()
+                or any(not process.connected for process in self._processes.values())
+            )
+
     def is_executing(self, task: Task) -> bool:
         """Whether the task is in evaluation."""
         with self._orders.lock:

@@ -163,6 +163,10 @@ class Sync:
         """None: this process is none."""
         return 0
 
+    def is_deserted(self) -> bool:
+        """Never: this process is here."""
+        return False
+
     def has_room(self) -> bool:
         """Nothing is ever queued."""
         return True
