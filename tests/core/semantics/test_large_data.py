@@ -172,6 +172,31 @@ def test_a_daemon_lets_memory_go_that_it_has_not_used_for_a_while(one):
     assert mirai(has_memory).result(DEADLINE) == 0
 
 
+def pss():
+    """Bytes of memory of this process and its daemons together; what they share counts once."""
+    total = 0
+    for pid in [os.getpid(), *(row.pid for row in status().daemons)]:
+        with open(f"/proc/{pid}/smaps_rollup") as lines:
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="this system does not tell")
+def test_data_takes_memory_once_beside_its_own(two):
+    """However many daemons hold it; and a result that the host holds, once in all."""
+    size = 64 * MB
+    data = bytearray(os.urandom(MB) * 64)
+    everywhere(hold, Large(bytes(MB))).collect()
+    before = pss()
+
+    everywhere(hold, Large(data)).collect()
+    held = pss()
+    result = mirai(Large, bytes(data)).result(DEADLINE)
+
+    assert 0.9 * size < held - before < 1.2 * size
+    assert len(result.data) == size
+
+
 def test_cancelled_tasks_give_back_their_blocks(two, tmp_path):
     """Those in evaluation, those that are held and those that wait."""
     ms = [mirai(lambda data: __import__("time").sleep(60), os.urandom(MB)) for _ in range(30)]
@@ -366,3 +391,14 @@ def test_daemons_killed_at_random_moments_disturb_nobody(tmp_path):
 
 def echo_of(data, i):
     return i, data
+
+
+@pytest.mark.parametrize("value", [b"x" * MB, "ä" * MB, bytearray(b"y" * MB)], ids=["bytes", "str", "bytearray"])
+def test_large_text_and_bytes_keep_their_identity_and_type(one, value):
+    """They are pieces of their own in the pickle, and it is still one pickle."""
+    first, second, named, small = mirai(
+        lambda a, b, *, c: (a, a is b, c, type(a).__name__), value, value, c=[value]
+    ).result(DEADLINE)
+
+    assert (first, second, named, small) == (value, True, [value], type(value).__name__)
+    assert mirai(lambda a: a, value).result(DEADLINE) == value

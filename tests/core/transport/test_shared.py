@@ -18,6 +18,7 @@ from mirai.protocol.wire import Decoder, FrameError
 from mirai.transport import shared
 from mirai.transport.shared import Arena, Exchange
 from mirai.transport.sockets import receive_descriptors, send_descriptor
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not shared.AVAILABLE, reason="this system has no memfd_create")
 
@@ -295,3 +296,52 @@ def test_settings_that_are_none_are_refused(monkeypatch, text, message):
 
     with pytest.raises(ValueError, match=f"MIRAI_SHARED_MEMORY={message}"):
         shared.limit()
+
+
+def test_what_a_forked_child_may_read_is_not_written_over(arena, sides):
+    """It has a view that its parent has let go of: the block is given back when the child has ended."""
+    near, far = sides
+    block = arena.place([b"x" * MB], MB)
+    where = block.segment.number, block.start
+    body = near.exchange.lend(block)
+    far.hear()
+    view = far.exchange.view(body)
+    go, told = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(told)
+        os.read(go, 1)
+        os._exit(0 if bytes(view) == b"x" * MB and bytes(block.view) == b"x" * MB else 1)
+    del block, view
+
+    near.exchange.close()
+    others = [arena.place([b"y" * MB], MB) for _ in range(3)]
+    assert far.exchange.frees() == b""
+    assert where not in [(other.segment.number, other.start) for other in others]
+    os.close(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(go)
+
+    assert far.exchange.frees() != b""
+    again = arena.place([b"z" * MB], MB)
+    assert (again.segment.number, again.start) == where
+
+
+def test_a_child_that_becomes_another_program_holds_nothing(arena):
+    """Nor does one that was started by `subprocess`."""
+    block = arena.place([b"x" * MB], MB)
+    where = block.segment.number, block.start
+    pid = os.fork()
+    if not pid:
+        os.execvp("sleep", ["sleep", "60"])
+    try:
+        del block
+
+        def is_free():
+            again = arena.place([b"y" * MB], MB)
+            return (again.segment.number, again.start) == where
+
+        wait_until(is_free, "the block to be free")
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

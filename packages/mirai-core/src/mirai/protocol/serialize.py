@@ -64,7 +64,7 @@ def dumps(
         HookError: one of `serializers` failed.
         Exception: whatever a reduction in `value`, or cloudpickle, raises.
     """
-    if type(value) in _PLAIN and (type(value) not in _FLAT or len(value) < OUT_OF_BAND):
+    if type(value) in _PLAIN and not _is_flat(value):
         return 0, pickle.dumps(value, PROTOCOL)
     if not shares.handles:
         return _dumps(value, to_daemon, serializers, place)
@@ -80,6 +80,12 @@ def dumps(
 def _dumps(value: Any, to_daemon: bool, serializers: Serializers | None, place: Place | None) -> Serialized:
     buffers: list[pickle.PickleBuffer] = []
     reduce = None if serializers is None else serializers.reduction()
+    if _has_flat(value):
+        pieces = _in_pieces(value, buffers.append, reduce)
+        if pieces is not None and len(buffers) <= MOST_BUFFERS:
+            return _complete(pieces, [buffer.raw() for buffer in buffers], place)
+        buffers.clear()
+        reduce = None if serializers is None else serializers.reduction()
     try:
         if reduce is None:
             pickled = pickle.dumps(value, PROTOCOL, buffer_callback=buffers.append)
@@ -116,10 +122,50 @@ def _dumps(value: Any, to_daemon: bool, serializers: Serializers | None, place: 
         pickled = _pickled(value, by_value, to_daemon, keep_in_band, reduce)
         if not raw:
             return 0, _placed([pickled], len(pickled), place) or pickled
-    parts = with_buffers([pickled], raw)
+    return _complete([pickled], raw, place)
+
+
+def _complete(pickled: Sequence[Buffer], raw: Sequence[memoryview], place: Place | None) -> Serialized:
+    parts = with_buffers(pickled, raw) if raw else list(pickled)
     # Copied: what the caller changes after the call has no effect.
     body = _placed(parts, sum(map(len, parts)), place)
     return len(raw), body or [part if isinstance(part, bytes) else memoryview(bytearray(part)) for part in parts]
+
+
+def _is_flat(value: Any) -> bool:
+    return type(value) in _FLAT and len(value) >= OUT_OF_BAND
+
+
+def _has_flat(value: Any, depth: int = 2) -> bool:
+    """Whether it is, or an argument of a call is, such as would be copied into the pickle at great length."""
+    kind = type(value)
+    if kind in _FLAT:
+        return len(value) >= OUT_OF_BAND
+    if kind is tuple and depth:
+        return any(_has_flat(part, depth - 1) for part in value)
+    return kind is dict and depth == 1 and any(map(_is_flat, value.values()))
+
+
+def _in_pieces(
+    value: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any], reduce: Reduction | None
+) -> list[Buffer] | None:
+    """Its pickle, in which large text and bytes are pieces of their own, not copied; None where that does not do."""
+    pieces: list[Buffer] = []
+
+    class File:
+        write = pieces.append
+
+    pickler = _Pickler(File, PROTOCOL, buffer_callback=buffer_callback)
+    if reduce is not None:
+        pickler.reducer_override = reduce  # type: ignore[method-assign]
+    try:
+        pickler.dump(value)
+    except HookError:
+        raise
+    except Exception:
+        return None  # cloudpickle does it, or says why not
+    by_value = any(b"__main__" in piece for piece in pieces if len(piece) < OUT_OF_BAND) or modules_by_value()
+    return None if by_value or (reduce is not None and not reduce.is_complete()) else pieces
 
 
 def _placed(parts: Sequence[Buffer], size: int, place: Place | None) -> Body | None:
@@ -192,7 +238,7 @@ def dumps_arguments(
 
 def dumps_plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
     """Arguments that are serialized in no time, and take no room; None for all others."""
-    if kwargs or not _PLAIN.issuperset(map(type, args)):
+    if kwargs or not _PLAIN.issuperset(map(type, args)) or any(map(_is_flat, args)):
         return None
     pickled = pickle.dumps((args, kwargs), PROTOCOL)
     return pickled if len(pickled) < OUT_OF_BAND else None

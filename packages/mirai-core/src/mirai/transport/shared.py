@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import _thread
 import errno
+import itertools
 import os
 import time
 from _weakref import ref
 from collections import deque
+from functools import partial
 from math import inf
 
 from mirai.protocol.arena import PAGE, Block, Space, lease_of
@@ -123,13 +125,13 @@ class Arena:
         self.keeps = True  # segments that are not in use
         self._space = Space(limit)
         self._lock = _thread.RLock()
-        self._refs: dict[int, ref[Any]] = {}  # to what lives as long as somebody refers to a block, by lease
-        self._leases = 0
-        self._returned: deque[tuple[int, int, int]] = deque()
+        self._returned: deque[tuple[int, int]] = deque()
         self._pid = os.getpid()
 
     def place(self, parts: Sequence[Buffer], size: int) -> Block | None:
         """A block with a copy of `parts`, `size` bytes together; None where there is no room for it."""
+        if _pins:
+            _unpin()
         if self._is_busy():
             return None  # a finalizer of the user's in the middle of this: it has to do without
         with self._lock:
@@ -152,19 +154,14 @@ class Arena:
                     if isinstance(error, OSError | ValueError | MemoryError):
                         return None  # out of descriptors, address space or memory
                     raise
-            self._leases += 1
-            lease = self._leases
         try:
             segment.write(start, parts, size)
         except BaseException as error:
-            self._returned.append((0, number, start))
-            self._try_settle()
+            self._freed(number, start)
             if isinstance(error, OSError):
                 return None
             raise
-        view, watch = _leased(segment.target, start, size, lambda _: self._freed(lease, number, start))
-        self._refs[lease] = watch
-        return Block(segment, start, view)
+        return Block(segment, start, _leased(segment.target, start, size, partial(self._freed, number, start)))
 
     def trim(self, since: float) -> None:
         """Let segments go that have not been used since then."""
@@ -182,8 +179,8 @@ class Arena:
 
     # From a finalizer, in whatever thread, which may hold the lock already: nothing here may wait
 
-    def _freed(self, lease: int, number: int, start: int) -> None:
-        self._returned.append((lease, number, start))
+    def _freed(self, number: int, start: int) -> None:
+        self._returned.append((number, start))
         self._try_settle()
 
     def _try_settle(self) -> None:
@@ -203,8 +200,7 @@ class Arena:
 
     def _settle(self) -> None:
         while self._returned:
-            lease, number, start = self._returned.popleft()
-            self._refs.pop(lease, None)
+            number, start = self._returned.popleft()
             self._space.give_back(number, start, time.monotonic())
 
     def _drop_unused(self, since: float) -> None:
@@ -225,7 +221,7 @@ class Exchange:
         self._leases = 0
         self._given: dict[int, Any] = {}  # segments that the peer was told of
         self._mapped: dict[int, memoryview] = {}  # its segments
-        self._refs: dict[int, ref[Any]] = {}
+        self._borrowed: set[int] = set()  # leases of the peer's
         self._faults: dict[int, OSError] = {}  # why segments could not be mapped
         self._trimmed = 0.0  # the last time in use that the peer was told to trim for
         self.unused: deque[int] = deque()  # leases of the peer's that it may have back
@@ -292,11 +288,11 @@ class Exchange:
         if number in self._faults:
             self.unused.append(lease)
             raise self._faults[number]
-        if mapped is None or start + size > len(mapped) or lease in self._refs:
+        if mapped is None or start + size > len(mapped) or lease in self._borrowed:
             raise FrameError(f"there is no block of {size} bytes at {start} of segment {number}")
-        view, self._refs[lease] = _leased(mapped, start, size, lambda _: self.unused.append(lease))
+        self._borrowed.add(lease)
         self.busy = time.monotonic()
-        return view
+        return _leased(mapped, start, size, partial(self.unused.append, lease))
 
     def decline(self, body: Buffer) -> None:
         """It will not be looked at."""
@@ -305,9 +301,11 @@ class Exchange:
     def frees(self) -> bytes:
         """Frames that give back what is not used here any more; most often none."""
         frames = b""
+        if _pins:
+            _unpin()
         while self.unused:
             lease = self.unused.popleft()
-            self._refs.pop(lease, None)
+            self._borrowed.discard(lease)
             frames += encode(Kind.FREE, seq=lease)
         return frames
 
@@ -349,13 +347,74 @@ class Exchange:
         self._mapped.clear()
 
 
-def _leased(
-    memory: memoryview, start: int, size: int, freed: Callable[[ref[Any]], object]
-) -> tuple[memoryview, ref[Any]]:
-    """A read-only view of `memory`, and what must be kept so that `freed` is called when no view of it is left."""
+# What lives as long as somebody refers to a block of this process or of a peer's, in the order in which it was made.
+_watched: dict[int, ref[Any]] = {}
+_numbers = itertools.count(1)
+
+
+def _leased(memory: memoryview, start: int, size: int, freed: Callable[[], object]) -> memoryview:
+    """A read-only view of `memory`; `freed` is called when no view of it is left."""
     # A view of a view holds what the first one was of, not the first one. Through a PickleBuffer it does.
     watched = memory[start : start + size].toreadonly()
-    return memoryview(pickle.PickleBuffer(watched)), ref(watched, freed)
+    number = next(_numbers)
+
+    def died(_: ref[Any]) -> None:
+        _watched.pop(number, None)
+        _let_go(number, freed)
+
+    _watched[number] = ref(watched, died)
+    return memoryview(pickle.PickleBuffer(watched))
+
+
+class _Pin:
+    """What there was when this process forked. The child may read it: none is given back before that has ended."""
+
+    def __init__(self) -> None:
+        self.number = next(_numbers)
+        self.over = False
+        self.put_off: deque[tuple[int, Callable[[], object]]] = deque()
+        try:
+            self.here, self.child = os.pipe()  # which ends with the child, or what that becomes
+        except OSError:
+            self.here = self.child = -1  # out of descriptors: then for ever
+        else:
+            os.set_blocking(self.here, False)
+
+    def lift(self) -> None:
+        """Give back what was put off."""
+        global _pins
+        _pins = tuple(pin for pin in _pins if pin is not self)
+        self.over = True
+        if self.here >= 0:
+            os.close(self.here)
+            self.here = -1
+        while self.put_off:
+            _let_go(*self.put_off.popleft())
+
+
+_pins: tuple[_Pin, ...] = ()
+_pinning: dict[int, _Pin] = {}  # by the thread that forks
+
+
+def _let_go(number: int, freed: Callable[[], object]) -> None:
+    """Nobody here refers to it any more; called by finalizers, in whatever thread."""
+    for pin in _pins:
+        if number < pin.number:
+            pin.put_off.append((number, freed))
+            if pin.over:
+                pin.lift()
+            return
+    freed()
+
+
+def _unpin() -> None:
+    """Look which forked children have ended."""
+    for pin in _pins:
+        try:
+            if pin.here >= 0 and not os.read(pin.here, 1):
+                pin.lift()
+        except BlockingIOError:
+            pass
 
 
 _arena: Arena | None = None
@@ -409,6 +468,9 @@ def leave() -> None:
     if last is not None:
         last.keeps = False
         last.trim(inf)
+    if not _users and (last is None or not last.segments):
+        for pin in _pins:
+            pin.lift()  # what is given back is not written to any more
 
 
 def keep(parts: Sequence[Buffer], size: int) -> Body | None:
@@ -471,14 +533,32 @@ def _said(variable: str) -> int | None:
     return int(text)
 
 
+def _pin_for_fork() -> None:
+    if _watched:
+        _pinning[_thread.get_ident()] = _Pin()
+
+
+def _pin_in_parent() -> None:
+    global _pins
+    if pin := _pinning.pop(_thread.get_ident(), None):
+        _pins = (*_pins, pin)
+        if pin.child >= 0:
+            os.close(pin.child)
+
+
 def _forget_in_child() -> None:
-    global _arena, _making, _users
+    global _arena, _making, _pins, _users
     _users = 0
     _making = _thread.RLock()
     if _arena is not None:
         _arena.abandon()
         _arena = None
+    for pin in (*_pins, *_pinning.values()):
+        if pin.here >= 0:
+            os.close(pin.here)  # the other end stays open, for as long as this process lives
+    _pins = ()
+    _pinning.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_in_child)
+    os.register_at_fork(before=_pin_for_fork, after_in_parent=_pin_in_parent, after_in_child=_forget_in_child)
