@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from mirai.transport import schemes, sockets
-from mirai.transport.urls import LONGEST_PATH
-from tests.core.transport.conftest import CARRIERS, accept, is_readable, receive, run
+from mirai.transport.urls import LONGEST_PATH, TLS_SCHEMES
+from tests.core.transport.conftest import CARRIERS, accept, is_readable, receive, run, session_identity
 
 local = pytest.mark.parametrize("carrier", ["ipc", "abstract"], indirect=True)
 
@@ -158,12 +158,16 @@ def test_ipv6():
     listener.close()
 
 
+def listen(url):
+    return schemes.listen(url, session_identity() if url.startswith(TLS_SCHEMES) else None)
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws", "wss"])
 def test_name_that_does_not_resolve_is_told_from_others(scheme):
     """It was mistyped, or is known elsewhere only. RFC 6761: nobody's name ends like this."""
     url = f"{scheme}://no-such-host.invalid:5555"
 
-    for use in (lambda: schemes.listen(url), lambda: schemes.dial(url, 5)):
+    for use in (lambda: listen(url), lambda: schemes.dial(url, 5)):
         with pytest.raises(OSError, match="see that the host's name is right") as caught:
             use()
         assert url in str(caught.value)
@@ -173,7 +177,7 @@ def test_name_that_does_not_resolve_is_told_from_others(scheme):
 def test_address_of_another_machine_cannot_be_listened_at(scheme):
     """192.0.2.1 is nobody's: RFC 5737."""
     with pytest.raises(OSError, match="no interface of this machine has it: leave the host out") as caught:
-        schemes.listen(f"{scheme}://192.0.2.1:0")
+        listen(f"{scheme}://192.0.2.1:0")
 
     assert f"{scheme}://192.0.2.1:0" in str(caught.value)
 
@@ -196,7 +200,7 @@ def test_address_in_use_is_told(scheme):
     with socket.create_server(("127.0.0.1", 0)) as other:
         url = f"{scheme}://127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(OSError, match="take another address, port 0 is always free") as caught:
-            schemes.listen(url)
+            listen(url)
 
     assert caught.value.errno == errno.EADDRINUSE
     assert url in str(caught.value)

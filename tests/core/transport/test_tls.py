@@ -367,6 +367,12 @@ def test_file_that_is_not_text_is_named(tmp_path):
         identity(str(tmp_path / "host.der"))
 
 
+def test_address_with_tls_needs_a_certificate():
+    """One that is made up on the way would be trusted by nobody."""
+    with pytest.raises(ValueError, match=r"tls\+tcp://127.0.0.1:0.*needs a certificate"):
+        schemes.listen("tls+tcp://127.0.0.1:0")
+
+
 def test_certificate_for_an_address_without_tls_is_an_error():
     """Whoever gives one believes to be safe."""
     with pytest.raises(ValueError, match=r"tcp://127.0.0.1:0.*not for TLS.*tls\+tcp://"):

@@ -1,4 +1,4 @@
-"""What the loops may rely on: listen at a URL, accept; dial a URL. Every connection is a `socket.socket`.
+"""What the loops may rely on: listen at a URL, accept; dial a URL. Every connection is used as a `socket.socket`.
 
 Whatever carries it, a connection is a stream of bytes in order, handed over in blocking mode, that `select`,
 `setblocking` and `sendmsg` work on, and that ends the same way:
@@ -6,7 +6,12 @@ Whatever carries it, a connection is a stream of bytes in order, handed over in 
 - what was sent before a `close()` arrives before the end does, and the end is `recv() == b""`, or
   `ConnectionResetError` where the peer left without having read everything;
 - sending to a peer that left fails, in the end, with `BrokenPipeError` or `ConnectionResetError`;
-- `shutdown(SHUT_WR)` may end both directions: NNG knows no half-closed stream.
+- `shutdown(SHUT_WR)` may end both directions: NNG knows no half-closed stream;
+- TLS and WebSocket find fault with a peer by a `PeerError`.
+
+What TLS or WebSocket has read and nobody has taken is not seen by `select`: `pending()` says how much that is. Their
+handshakes are made within the calls that come first at the host; until it is `secured`, such a connection waits for
+something to read also where it is to send. One that could not send now is sent the same bytes again first.
 """
 
 from __future__ import annotations

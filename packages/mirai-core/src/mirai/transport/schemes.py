@@ -34,9 +34,11 @@ def listen(url: str, tls: Identity | None = None) -> Listener:
 
     Args:
         url: of any scheme.
-        tls: at a TLS address, the certificate and key; None: new ones, for this listener alone.
+        tls: at a TLS address, the certificate and key.
     """
     _check_tls(url, tls)
+    if tls is None and parse(url).scheme in TLS_SCHEMES:
+        raise ValueError(f"{url!r} needs a certificate and its key: give tls=identity()")
     return _transport(url).listen(url, tls)
 
 

@@ -19,7 +19,6 @@ from mirai.transport.urls import TLS_SCHEMES, Address, parse
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
-    import ssl
     from collections import deque
 
     from mirai.transport.tls import Identity
@@ -41,7 +40,7 @@ class SocketListener:
 
     def __init__(self, address: Address, tls: Identity | None = None) -> None:
         self._is_tcp = address.port is not None
-        self._context = _server_context(tls) if address.scheme in TLS_SCHEMES else None
+        self._context = None if tls is None else tls.context()
         self._path = address.path if address.scheme in ("ws", "wss") else None
         self._file: str | None = None
         self._pid = os.getpid()
@@ -224,12 +223,6 @@ def _as_websocket(connection: socket.socket, path: str, *, masks: bool | None = 
     from mirai.transport.websocket import WebSocket
 
     return WebSocket(connection, path, masks=masks)  # type: ignore[return-value]  # in all that `base` promises it is one
-
-
-def _server_context(tls: Identity | None) -> ssl.SSLContext:
-    from mirai.transport.tls import identity
-
-    return (tls or identity()).context()
 
 
 def _set_tcp_options(connection: socket.socket) -> None:
