@@ -655,6 +655,18 @@ def test_the_stack_of_a_running_task_can_be_seen(one, running):
     assert m.running()
 
 
+def test_the_stack_of_a_task_that_waits_for_its_own_task(one, running):
+    """It ends where the task does so: how that is done is not of interest."""
+    m = running(in_a_mirai)
+
+    stack = wait_until(
+        lambda: stack if "m.result()" in (stack := m.stack()) else "",
+        lambda: f"the task to wait:\n{m.stack()}",
+    )
+    assert "in in_a_mirai" in stack
+    assert "mirai/runtime" not in stack
+
+
 def test_there_is_no_stack_of_what_does_not_run(one, running):
     """Neither before nor after."""
     running()

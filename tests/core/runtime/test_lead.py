@@ -254,6 +254,16 @@ def test_a_timer_may_be_as_far_as_you_like(leading, pipe, delay):
     timer.cancel()
 
 
+def test_who_looks_at_the_sockets_in_passing_wakes_the_leader_all_the_same(leading):
+    """A timer that was just set must not be slept over, as that look was what the leader was woken for."""
+    for _ in range(200):
+        rung = threading.Event()
+        leading._polled = 0.0
+        leading.call_at(time.monotonic() + 0.0001, rung.set)
+        leading.poke()
+        assert rung.wait(SOON)
+
+
 def test_cancelled_timers_take_no_memory(leading):
     """Tasks with a timeout come by the million, and most are done in time."""
     for _ in range(10_000):

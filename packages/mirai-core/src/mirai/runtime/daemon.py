@@ -84,6 +84,11 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _is_of(frame: FrameType, package: str) -> bool:
+    module: str = frame.f_globals.get("__name__", "")
+    return module.startswith(package)
+
+
 def _flag(name: str, value: Any) -> bool:
     text = str(value).lower()
     if text not in ("true", "false"):
@@ -432,11 +437,13 @@ class Daemon:
     def _stack(self, seq: int) -> str:
         import traceback
 
-        frames = []
-        for frame, line in traceback.walk_stack(sys._current_frames()[self._main_thread]):
-            if frame.f_globals.get("__name__", "").startswith("mirai.runtime."):
-                break  # what comes now called the task
-            frames.append((frame, line))
+        frames = list(traceback.walk_stack(sys._current_frames()[self._main_thread]))  # the innermost first
+        while frames and frames.pop()[0].f_code is not Evaluator.run.__code__:
+            pass  # what called the task
+        while frames and _is_of(frames[-1][0], "mirai.runtime."):
+            frames.pop()  # likewise
+        while frames and _is_of(frames[0][0], "mirai."):
+            del frames[0]  # where it waits for a task of its own
         if self._evaluator.armed != seq:
             return ""
         return "".join(traceback.StackSummary.extract(frames[::-1]).format()) or "  in compiled code\n"

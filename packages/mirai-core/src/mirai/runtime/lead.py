@@ -334,6 +334,8 @@ class Lead:
                 log.exception("a timer's call failed")
 
     def _drain(self, events: int) -> None:
+        if self._leader != _thread.get_ident():
+            return  # it is for who has the lead, who may be about to poll
         try:
             os.read(self._woken, 4096)
         except BlockingIOError:
