@@ -119,6 +119,18 @@ def test_a_view_takes_only_what_is_its_own(send):
     assert torch.equal(sent.value[1], BASE[5])
 
 
+@pytest.mark.parametrize("n", [5, 1000])
+def test_rows_far_apart_take_no_more(n, send):
+    """What lies between them stays behind; an empty one, and one within another, change nothing."""
+    rows = [BASE[i] for i in range(0, 1000, 1000 // n)]
+    sent = send([*rows, BASE[:0], BASE[0, :0], *(row[5:7] for row in rows)])
+
+    assert sent.size < n * (4 * 1000 + 500)
+    assert all(map(torch.equal, sent.value, [*rows, BASE[:0], BASE[0, :0], *(row[5:7] for row in rows)]))
+    sent.value[1].zero_()
+    assert not sent.value[n + 3].any()
+
+
 def test_views_of_one_storage_stay_that(send):
     """Who changes one changes the other."""
     sent = send({"base": BASE, "row": BASE[3], "ints": BASE.view(torch.int32)[5:7], "numbers": BASE[10:12].view(-1)})

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import pickle
 import warnings
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torch import Tensor, UntypedStorage, dtype
     from torch.storage import TypedStorage
@@ -30,26 +31,25 @@ def dump(values: Sequence[Value], /) -> list[Any]:
     """For each a function, and what to give it; `NotImplemented` where torch knows better."""
     import torch
 
-    memories: dict[int, _Memory] = {}
-
-    def memory_of(storage: UntypedStorage) -> _Memory:
-        return memories.setdefault(storage._cdata, _Memory(storage))
-
+    spans = [_span(value) for value in values]
+    parts = _parts(span for span in spans if span is not None)
     dumped: list[Any] = []
-    for value in values:
-        if isinstance(value, torch.UntypedStorage):
-            dumped.append((_storage, memory_of(value).all()))
-        elif isinstance(value, torch.TypedStorage):
-            dumped.append((_typed_storage, memory_of(value._untyped_storage).all(), value.dtype))
-        elif _is_plain(value):
-            memory = memory_of(value.untyped_storage())
-            memory.include(value)
-            state = dict(vars(value))
-            is_parameter = isinstance(value, torch.nn.Parameter)
-            shape = value.storage_offset(), tuple(value.size()), value.stride()
-            dumped.append((_tensor, memory, value.dtype, *shape, value.requires_grad, is_parameter, state or None))
-        else:
+    for value, span in zip(values, spans, strict=True):
+        if span is None:
             dumped.append(NotImplemented)
+            continue
+        storage, start, _ = span
+        here = parts[storage._cdata]
+        part = here[bisect_right(here, start, key=_start) - 1]
+        if isinstance(value, torch.UntypedStorage):
+            dumped.append((_storage, part))
+        elif isinstance(value, torch.TypedStorage):
+            dumped.append((_typed_storage, part, value.dtype))
+        else:
+            shape = value.storage_offset(), tuple(value.size()), value.stride()
+            is_parameter = isinstance(value, torch.nn.Parameter)
+            state = dict(vars(value)) or None
+            dumped.append((_tensor, part, value.dtype, *shape, value.requires_grad, is_parameter, state))
     return dumped
 
 
@@ -58,30 +58,52 @@ def load(dumped: Sequence[Any], /) -> list[Value]:
     return [make(*parts) for make, *parts in dumped]
 
 
-class _Memory:
-    """The part of a storage that goes."""
+class _Part:
+    """Of a storage, bytes that go."""
 
-    def __init__(self, storage: UntypedStorage) -> None:
+    def __init__(self, storage: UntypedStorage, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
         self._storage = storage
-        self._start, self._stop = storage.nbytes(), 0
         self._content: Any = None
 
-    def include(self, tensor: Tensor) -> None:
-        if tensor.numel():
-            last = sum((n - 1) * step for n, step in zip(tensor.size(), tensor.stride(), strict=True))
-            first = int(tensor.storage_offset()) * tensor.itemsize
-            self._start = min(self._start, first // ALIGNMENT * ALIGNMENT)
-            self._stop = max(self._stop, first + (last + 1) * tensor.itemsize)
-
-    def all(self) -> _Memory:
-        self._start, self._stop = 0, self._storage.nbytes()
-        return self
-
     def __reduce__(self) -> tuple[Any, ...]:
-        start, stop = min(self._start, self._stop), self._stop
         if self._content is None:
-            self._content = _content(self._storage, start, stop)
-        return _arrived, (str(self._storage.device), start, self._content)
+            self._content = _content(self._storage, self.start, self.stop)
+        return _arrived, (str(self._storage.device), self.start, self._content)
+
+
+def _span(value: Value) -> tuple[UntypedStorage, int, int] | None:
+    """The storage, and from where to where in it the value is, in bytes; None where that cannot be said."""
+    import torch
+
+    if isinstance(value, torch.UntypedStorage):
+        return value, 0, value.nbytes()
+    if isinstance(value, torch.TypedStorage):
+        return value._untyped_storage, 0, value._untyped_storage.nbytes()
+    if not _is_plain(value):
+        return None
+    storage = value.untyped_storage()
+    if not value.numel():
+        return storage, 0, 0
+    last = sum((int(n) - 1) * int(step) for n, step in zip(value.size(), value.stride(), strict=True))
+    first = int(value.storage_offset()) * value.itemsize
+    return storage, first // ALIGNMENT * ALIGNMENT, first + (last + 1) * value.itemsize
+
+
+def _start(part: _Part) -> int:
+    return part.start
+
+
+def _parts(spans: Iterable[tuple[UntypedStorage, int, int]]) -> dict[int, list[_Part]]:
+    """The parts that they make together, by storage, in order: those that overlap are one."""
+    parts: dict[int, list[_Part]] = {}
+    for storage, start, stop in sorted(spans, key=lambda span: span[1:]):
+        here = parts.setdefault(storage._cdata, [])
+        if here and start < here[-1].stop:
+            here[-1].stop = max(here[-1].stop, stop)
+        else:
+            here.append(_Part(storage, start, stop))
+    return parts
 
 
 class _Arrived:
