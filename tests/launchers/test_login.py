@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import sys
 
 import asyncssh
 import pytest
@@ -178,6 +179,29 @@ def test_a_jump_that_fails_is_named(ssh_server):
         file.write("\nHost inner\n  ProxyJump nowhere.invalid\n")
 
     assert refusal("ssh://inner").startswith("cannot log in to nowhere.invalid: there is no host")
+
+
+def test_a_command_may_lead_there(ssh_server, tmp_path):
+    """`ProxyCommand`, for networks with ways of their own."""
+    relay = tmp_path / "relay.py"
+    relay.write_text(RELAY)
+    ssh_server.configure(f"ProxyCommand {sys.executable} {relay} %h %p")
+
+    assert log_in() == "here"
+
+
+RELAY = """
+import os, socket, sys, threading
+there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def back():
+    while data := there.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=back).start()
+while data := os.read(0, 65536):
+    there.sendall(data)
+there.shutdown(socket.SHUT_WR)
+"""
 
 
 def test_a_connection_that_is_dropped_is_tried_again(ssh_server):

@@ -180,6 +180,19 @@ def test_what_a_login_prints_is_no_event(ssh_server, tmp_path, cancelled):
     assert pid(cancelled[0])
 
 
+def test_a_supervisor_hears_that_its_host_lives(ssh_server, tmp_path, monkeypatch, cancelled):
+    """However little there is to say: it takes long silence for the end."""
+    monkeypatch.setattr(session, "BEAT", 0.02)
+    heard = tmp_path / "heard"
+    ear = tmp_path / "python3"
+    ear.write_text(f'#!/bin/sh\ntee {heard} | {sys.executable} "$@"\n')
+    ear.chmod(0o700)
+
+    cancelled += ssh_config("ssh://box", python=str(ear)).launch([command(SLEEP)])
+
+    wait_until(lambda: heard.exists() and heard.read_text().count("\n{}\n{}") > 1, "signs of life")
+
+
 def test_a_server_that_runs_nothing(ssh_server):
     """Some accounts are there for forwarding only."""
     ssh_server.order(sessions=False)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEEPALIVE = 5.0  # seconds without a word after which a server is asked whether it is there
-UNANSWERED = 3  # times, and then it is gone
+UNANSWERED = 2  # times, and with the next one it is gone
 AT_ONCE = 8  # logins under way at one server: from the tenth on OpenSSH drops some at random (MaxStartups)
 AGAIN = 0.25  # seconds until a server that dropped us is asked again, at first
 
