@@ -11,9 +11,12 @@ import time
 
 import pytest
 
-from mirai import Canceled, ConnectionReset, collect_mirai, daemons, info, mirai, mirai_map, status
+from mirai import Canceled, ConnectionReset, collect_mirai, daemons, info, launch_remote, mirai, mirai_map, status
 from tests.core import tasks
+from tests.core.api.test_network import by_hand, connected, end
 from tests.waiting import wait_until
+
+__all__ = ["by_hand"]
 
 DEADLINE = 30  # seconds; what takes longer hangs
 SCHEMES = ["tcp", "tls+tcp", "ws", "wss"]
@@ -76,6 +79,21 @@ def test_a_daemon_that_is_killed_loses_its_task_only(two):
 
     assert isinstance(lost.exception(DEADLINE), ConnectionReset)
     assert mirai(tasks.double, 2).result(DEADLINE) == 4
+
+
+@pytest.mark.parametrize("scheme", ["tls+tcp", "wss"])
+def test_a_persistent_daemon_does_not_try_another_hosts_certificate_for_ever(scheme, by_hand):
+    """It was started for a session that is over; the next one has a certificate of its own."""
+    with daemons(url=f"{scheme}://127.0.0.1:0"):
+        url = status().url
+        process = by_hand(launch_remote(autoexit=False)[0])
+        connected(1)
+    with daemons(url=url):
+        code, errors = end(process)
+
+    assert code == 10
+    assert "not that of tlscert" in errors
+    assert len(errors.splitlines()) == 1
 
 
 @pytest.mark.parametrize("scheme", ["tls+tcp", "ws", "wss"])

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mirai.transport import schemes, sockets
 from mirai.transport.schemes import TlsError
 from mirai.transport.tls import Trust, identity
-from mirai.transport.tls_socket import RECORD, _records
+from mirai.transport.tls_socket import RECORD, _records, accepted
 from tests.core.transport.conftest import DEADLINE, accept, is_readable, receive, receive_rest
 from tests.waiting import wait_until
 
@@ -255,6 +255,32 @@ def test_many_strangers_hold_up_nobody(host):
             thread.join()
             with dialled[0] as near:
                 assert receive(near, 7) == b"welcome"
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_anything_at_all_is_survived(data):
+    """What is almost a handshake too: by an end or an error, never by another exception, nor by a crash."""
+    hello = bytearray(Client().says())
+    for _ in range(data.draw(st.integers(0, 4))):
+        hello[data.draw(st.integers(0, len(hello) - 1))] = data.draw(st.integers(0, 255))
+    noise = data.draw(st.binary(max_size=200))
+    near, far = socket.socketpair()
+    with near, accepted(far, server_context()) as host:
+        host.setblocking(False)
+        near.sendall(hello + noise)
+        near.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionError):  # TlsError is one
+            for _ in range(10):
+                if attempt(host) == b"":
+                    break
+            else:
+                raise AssertionError("no end")
+
+
+@functools.cache
+def server_context():
+    return tls().context()
 
 
 # The stream

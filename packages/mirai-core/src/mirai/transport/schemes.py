@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _HINTS = {
     errno.EADDRINUSE: "take another address, port 0 is always free",
     errno.EADDRNOTAVAIL: "no interface of this machine has it: leave the host out to take every one",
+    errno.EHOSTUNREACH: "see that the address is right, and its network can be reached from here",
+    errno.ENETUNREACH: "see that the address is right, and its network can be reached from here",
     errno.ECONNREFUSED: "nobody listens there (any more)",
     errno.ETIMEDOUT: "see that its machine is up and no firewall is between",
 }
