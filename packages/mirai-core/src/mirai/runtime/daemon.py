@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
+PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6)  # seconds between attempts to find that the host does not listen any more
 REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
@@ -494,7 +495,7 @@ def _as_it_is(parts: Sequence[Buffer], size: int) -> Body:
 
 def clear_away(url: str) -> None:
     """Where the host was killed, nobody else is left to remove its directory."""
-    for pause in (0.0, 0.01):  # a process that is killed does not close all it has at once
+    for pause in PAUSES:  # a process that is killed does not close all it has at once
         time.sleep(pause)
         try:
             dial(url).close()
