@@ -348,8 +348,9 @@ def test_a_limit_of_nothing_switches_it_off(run_host, monkeypatch):
     )
 
 
-def test_a_host_that_was_killed_leaves_nothing(start_host):
-    """At whatever moment: the memory has no name that could stay."""
+@pytest.mark.parametrize("rounds", range(5))
+def test_a_host_that_was_killed_leaves_nothing(start_host, rounds):
+    """At whatever moment: the memory has no name that could stay, and its daemons leave."""
     before = set(os.listdir("/dev/shm"))
     host = start_host(
         """
@@ -358,9 +359,12 @@ def test_a_host_that_was_killed_leaves_nothing(start_host):
         print(*(d.pid for d in status().daemons), flush=True)
         while True:
             collect_mirai([mirai(lambda data: data, os.urandom(1 << 20)) for _ in range(8)])
+            print("round", flush=True)
         """
     )
     pids = [int(pid) for pid in host.line().split()]
+    for _ in range(rounds):
+        host.line()
 
     host.process.kill()
 
