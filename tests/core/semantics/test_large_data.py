@@ -162,8 +162,9 @@ def test_a_result_is_there_for_as_long_as_it_is_referred_to(one):
     assert has_memory() == 0
 
 
-def test_a_daemon_lets_memory_go_that_it_has_not_used_for_a_while(one):
+def test_a_daemon_lets_memory_go_that_it_has_not_used_for_a_while(one, monkeypatch):
     """And so does the host: what a large result took is not kept for ever."""
+    monkeypatch.setattr(memory, "KEPT", 0.3)  # the host says when
     assert len(mirai(bytes, 30 * MB).result(DEADLINE)) == 30 * MB
     assert mirai(len, bytes(30 * MB)).result(DEADLINE) == 30 * MB
     assert has_memory()

@@ -41,7 +41,7 @@ LEAST = 1 << 18  # bytes from which on a body goes through shared memory: see be
 HUGE = 4 << 20  # bytes from which on private memory is asked for in huge pages
 AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
-KEPT = 3.0  # seconds that a segment is kept without being used
+KEPT = 30.0  # seconds that a segment is kept without being used
 
 VARIABLE = "MIRAI_SHARED_MEMORY"  # bytes that this process may write to, at most; 0 for none
 LEAST_VARIABLE = "MIRAI_SHARED_FROM"  # bytes from which on a body goes through it
