@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from mirai import ConnectionReset, call_mirai, daemons, daemons_set, info, launch_remote, mirai, status
+from mirai import ConnectionReset, call_mirai, daemons, daemons_set, info, launch_remote, mirai, saisei, status
 from mirai.hookspecs import Launcher
 from mirai.runtime import dispatcher
 from tests.core import tasks
@@ -126,6 +126,15 @@ def test_why_a_daemon_was_killed_is_asked_afterwards(queue, caplog):
         queue.jobs[0].reason = "OUT_OF_MEMORY"
         wait_until(lambda: "OUT_OF_MEMORY" in status().launches[0].reason, lambda: f"the reason: {status()}")
         wait_until(lambda: "OUT_OF_MEMORY" in caplog.text, "it to be logged")
+
+
+def test_a_launch_whose_ticket_is_revoked_is_not_waited_for(queue):
+    """Somebody has started another daemon in its place."""
+    with daemons(2, url=LOOPBACK, remote=queue):
+        saisei(1)
+
+        assert states() == ["ended", "submitted"]
+        assert status().launches[0].reason == "its ticket was revoked"
 
 
 def test_a_daemon_that_said_goodbye_is_not_asked_after(queue):

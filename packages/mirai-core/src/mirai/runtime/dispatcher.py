@@ -551,6 +551,8 @@ class Dispatcher:
                     raise ValueError(f"i={row!r}: there is no such daemon, only {sorted(rows) or 'none at all'}")
                 for ticket in old:
                     self.tickets.revoke(ticket)
+                    self._by_hand.discard(ticket)
+                    self.launches.revoked(ticket)
                 new = self.tickets.issue(row, os.urandom(ID_SIZE + SECRET_SIZE))
                 for peer in peers if force else ():
                     peer.is_revoked = True

@@ -70,6 +70,13 @@ class Launches:
         for row in self._of(ticket):
             row.turn(CONNECTED)
 
+    def revoked(self, ticket: Ticket) -> None:
+        """Nobody will come by it any more; who is here stays."""
+        for row in self._of(ticket):
+            if row.state == SUBMITTED:
+                row.turn(ENDED, "its ticket was revoked")
+                row.asked_until = 0.0
+
     def left(self, ticket: Ticket, how: str, *, abruptly: bool) -> None:
         """Its daemon is not here any more. `abruptly`: its launcher may know why, in a while."""
         for row in self._of(ticket):
