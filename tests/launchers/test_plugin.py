@@ -11,7 +11,18 @@ from mirai_launchers.plugin import mirai_launchers
 
 def test_these_are_all():
     """`mirai.launcher(kind)` and YAML profiles know them by these names."""
-    assert set(mirai_launchers()) == {"remote_config", "slurm", "sge", "pbs", "lsf", "ssh", "tunnel", "http"}
+    assert set(mirai_launchers()) == {
+        "remote_config",
+        "slurm",
+        "sge",
+        "pbs",
+        "lsf",
+        "ssh",
+        "tunnel",
+        "http",
+        "dask",
+        "ray",
+    }
 
 
 @pytest.mark.parametrize(("name", "launcher"), mirai_launchers().items())

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mirai.hookspecs import hookimpl
+from mirai_launchers.dask import Dask
 from mirai_launchers.http import HttpConfig
 from mirai_launchers.lsf import LSF
 from mirai_launchers.pbs import PBS
+from mirai_launchers.ray import Ray
 from mirai_launchers.remote_config import RemoteConfig
 from mirai_launchers.sge import SGE
 from mirai_launchers.slurm import Slurm
@@ -20,5 +22,5 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mirai_launchers() -> dict[str, type[Launcher]]:
-    launchers = (RemoteConfig, Slurm, SGE, PBS, LSF, SshConfig, TunnelConfig, HttpConfig)
+    launchers = (RemoteConfig, Slurm, SGE, PBS, LSF, SshConfig, TunnelConfig, HttpConfig, Dask, Ray)
     return {launcher.name: launcher for launcher in launchers}
