@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import compileall
+import os
 import subprocess
 import sys
 import time
@@ -83,6 +85,7 @@ def over_bare() -> Iterator[Callable[[], float]]:
 
 
 if __name__ == "__main__":
+    compileall.compile_dir(os.path.dirname(mirai.__file__), quiet=1)  # as an installation does
     bare = program("pass")
     main(
         "Start and end",

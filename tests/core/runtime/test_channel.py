@@ -14,6 +14,7 @@ from mirai.protocol.messages import Kind
 from mirai.protocol.wire import HEADER, HEADER_SIZE, Decoder, FrameError, encode
 from mirai.runtime.channel import AT_ONCE, SMALL, Channel
 from mirai.runtime.poller import READ, WRITE
+from mirai.transport import kept
 from mirai.transport.tls import Trust, identity
 from mirai.transport.tls_socket import accepted, dialled
 
@@ -27,6 +28,7 @@ class Lead:
         self.callback = None
         self.events = 0
         self.modified = []
+        self.in_background = False
 
     def register(self, fd, callback, events=READ):
         self.callback, self.events = callback, events
@@ -55,11 +57,16 @@ def tls_pair():
     return near, far
 
 
-@pytest.fixture(params=["plain", "tls"])
-def ends(request):
+@pytest.fixture(params=["plain", "background", "tls"])
+def ends(request, monkeypatch):
     """A channel with its lead, and the peer's socket."""
     lead = Lead()
-    near, far = socket.socketpair() if request.param == "plain" else tls_pair()
+    near, far = tls_pair() if request.param == "tls" else socket.socketpair()
+    if request.param == "background":
+        for name in ("_ctypes", "_receive", "_send"):
+            monkeypatch.setattr(kept, name, None)
+        kept.keep()
+        lead.in_background = True
     far.settimeout(5)
     channel = Channel(near, lead, lambda: None, lambda order: order())
     yield channel, lead, far

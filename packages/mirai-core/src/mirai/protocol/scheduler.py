@@ -294,8 +294,7 @@ class Scheduler:
         """Time has passed: take back what waits behind a task that takes longer than expected."""
         if not self.tick_needed():
             return ()
-        overrun = [at for at in self._crowded.values() if now - at.since > at.window.patience()]
-        actions = [self._recall(at) for at in overrun if not at.recalling]
+        actions = [self._recall(self._daemons[daemon]) for daemon in self.overdue(now)]
         if self._idle and not self._queue:
             actions += self._relieve(now)
         return actions
@@ -312,6 +311,11 @@ class Scheduler:
     def has_idle(self) -> bool:
         """Whether a task that arrives now could be given away at once."""
         return bool(self._idle)
+
+    def overdue(self, now: float) -> list[int]:
+        """The daemons that `ticked` would ask for what they have not begun; unless their results are only unread."""
+        crowded = self._crowded.values() if self.tick_needed() else ()
+        return [at.daemon for at in crowded if now - at.since > at.window.patience() and not at.recalling]
 
     def tick_needed(self) -> bool:
         """Whether `ticked` should be called again within `STALL` seconds."""

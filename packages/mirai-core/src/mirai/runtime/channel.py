@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
 from mirai.protocol.wire import Decoder, FrameError
 from mirai.runtime.poller import READ, WRITE
+from mirai.transport import kept
 from mirai.transport.schemes import PeerError
 from mirai.transport.shared import fresh
 from mirai.transport.sockets import comes_from, receive_descriptors, send_descriptor
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable, Sequence
 
     from mirai.protocol.wire import Buffer, Frame
@@ -52,6 +53,7 @@ class Channel:
         self._lead = lead
         self._readable = readable
         self._perform = perform
+        self._is_plain = type(sock) is socket.socket
         self._unsent: deque[Buffer] = deque()
         self._fd = sock.fileno()
         lead.register(self._fd, self._ready)
@@ -66,7 +68,9 @@ class Channel:
             return []
         try:
             if self.descriptors is None:
-                n = self._sock.recv_into(self.decoder.space())
+                space = self.decoder.space()
+                in_background = self._is_plain and self._lead.in_background
+                n = kept.receive(self._sock, space) if in_background else self._sock.recv_into(space)
             else:
                 n = receive_descriptors(self._sock, self.decoder.space(), self.descriptors)
         except BlockingIOError:
@@ -171,7 +175,8 @@ class Channel:
         while unsent:
             try:
                 if len(unsent) == 1:
-                    sent = self._sock.send(unsent[0])
+                    in_background = self._is_plain and self._lead.in_background
+                    sent = kept.send(self._sock, unsent[0]) if in_background else self._sock.send(unsent[0])
                 else:
                     sent = self._sock.sendmsg([unsent[i] for i in range(min(len(unsent), AT_ONCE))])
             except BlockingIOError:

@@ -1083,8 +1083,13 @@ class Dispatcher:
 
     def _tick(self) -> None:
         self._ticking = False
-        if not self._closed:
-            self._perform(self.scheduler.ticked(time.monotonic()))
+        if self._closed:
+            return
+        # A host that computes gets to its sockets late: what seems to take long may have been answered.
+        for daemon in self.scheduler.overdue(time.monotonic()):
+            if self.peers[daemon].online:
+                self._data_came(self.peers[daemon])
+        self._perform(self.scheduler.ticked(time.monotonic()))
 
     def _fail(self, task: Task, error: ErrorValue) -> bool:
         """Whether it was unresolved."""

@@ -87,7 +87,7 @@ class Lead:
         self._poller.register(self._woken, self._drain)
         self._polled = 0.0
         self._asked = False  # somebody wants the lead that the I/O thread has
-        self._io_leads = False
+        self.in_background = False  # whether the I/O thread leads
         self._io_rests = False
         self._led = False  # somebody else led since the I/O thread last looked
         self._rest = _thread.allocate_lock()
@@ -205,7 +205,7 @@ class Lead:
                 return
             # It may be long until who has the turn may run too: the interpreter is switched every 5 ms only.
             self._polled = time.monotonic()
-            if self._io_leads and not self._asked:
+            if self.in_background and not self._asked:
                 self._asked = True
                 self.wake()
             try:
@@ -258,7 +258,7 @@ class Lead:
 
     def _follow(self, waker: _thread.LockType, deadline: float | None) -> None:
         self._followers.append(waker)
-        if self._io_leads and not self._asked:
+        if self.in_background and not self._asked:
             self._asked = True
             self.wake()
         remaining = -1.0 if deadline is None else max(0.0, deadline - time.monotonic())
@@ -347,13 +347,13 @@ class Lead:
             self._io_rests = True
             if self._turn.acquire(False):
                 self._io_rests = False
-                self._io_leads = True
+                self.in_background = True
                 try:
                     self._leader = _thread.get_ident()
                     while not (self._asked or self._followers or self._closing):
                         self._round(None)
                 finally:
-                    self._io_leads = False
+                    self.in_background = False
                     self._asked = False
                     self._give_up()
             else:
