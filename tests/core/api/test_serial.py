@@ -155,6 +155,34 @@ def test_classes_and_functions_of_main(how, vec, run_host):
     assert printed == ["0 True True", "2 True True", "4 True True", "5", "[2, 4]"]
 
 
+def test_functions_are_those_of_the_time_when_daemons_are_set(run_host):
+    """In a notebook helpers are defined again and again; what is registered stays registered."""
+    assert run_host(
+        """
+            import threading
+
+            class Handle:
+                def __init__(self, value):
+                    self.value = value
+                    self.lock = threading.Lock()
+
+            def helper(value):
+                return value
+
+            register_serial(Handle, lambda h: repr(h.value).encode(), lambda data: Handle(helper(eval(data))))
+            shared = share(Handle(1))
+            with daemons(1):
+                print(mirai(lambda h: h.value, shared).result(), mirai(lambda h: h.value, Handle(1)).result())
+
+            def helper(value):
+                return value + 10
+
+            with daemons(1):
+                print(mirai(lambda h: h.value, shared).result(), mirai(lambda h: h.value, Handle(1)).result())
+            """
+    ).splitlines() == ["1 1", "11 11"]
+
+
 # Two profiles
 
 

@@ -77,11 +77,10 @@ class Entry:
         Raises:
             Exception: they cannot be serialized.
         """
-        if self._pickled is None:
-            cls, dump, load = self.functions()
-            count, body = dumps((cls if self.by_value else None, dump, load), to_daemon=True)
-            self._pickled = count, joined(body)
-        return self.names, self.vec, self.token, self.by_value, *self._pickled
+        # Anew each time, as what they refer to may have changed.
+        cls, dump, load = self.functions()
+        count, body = dumps((cls if self.by_value else None, dump, load), to_daemon=True)
+        return self.names, self.vec, self.token, self.by_value, count, joined(body)
 
     @classmethod
     def decode(cls, encoded: Encoded, *, is_twin: bool = False) -> Entry:

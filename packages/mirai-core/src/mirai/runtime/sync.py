@@ -63,10 +63,10 @@ class Sync:
         sys.modules["__main__"] = self._main
         try:
             self._evaluator = Evaluator(what)
-            if serializers is not None:
-                self._evaluator.serializers = Serializers.decode(serializers.encode(), is_twin=True)
         finally:
             sys.modules["__main__"] = host
+        if serializers is not None:
+            self._evaluator.serializers = Serializers.decode(serializers.encode(), is_twin=True)
 
     def submit(self, task: Task) -> None:
         """Evaluate it, and settle its future."""
