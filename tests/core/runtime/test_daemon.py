@@ -159,6 +159,18 @@ def test_a_daemon_may_wait_for_its_host(url, start_daemon):
     assert process.end() == (0, "", "")
 
 
+def test_a_daemon_that_dials_in_vain_says_what_it_waits_for(url, start_daemon):
+    """Once, and soon: its address may be mistyped, and it would dial for ever."""
+    process = start_daemon(url, asyncdial=True, walltime=2.5)
+
+    code, _, errors = process.end()
+
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert url.removeprefix("ipc://") in errors
+    assert "dialling on" in errors
+
+
 def test_a_task_whose_daemon_must_leave_may_clean_up(one, tmp_path):
     """It has 200 ms for that."""
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 GRACE = 0.2  # seconds that a task has to clean up when its daemon must leave
 LONGEST = 86400.0  # seconds of one wait: the limits are looked at again after it
 PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3, 0.6)  # seconds between attempts to find that the host does not listen any more
+UNEASY = 2.0  # seconds of dialling in vain after which a daemon says what it waits for, once for each reason
 REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
@@ -528,6 +529,7 @@ def serve(
     )
     patient = options.asyncdial
     pause = 0.01
+    since, said = time.monotonic(), ""
     while True:
         try:
             data, control = join(url, launch, ticket, options.tlscert, until - time.monotonic())
@@ -538,6 +540,12 @@ def serve(
             reason = limits.reached(now)
             if reason is not None:
                 return reason
+            if now - since > UNEASY and str(error) != said:
+                said = str(error)
+                try:
+                    print(f"mirai daemon: {said}; dialling on", file=sys.stderr, flush=True)
+                except OSError:
+                    pass  # there is nobody to read it
             time.sleep(min(pause, limits.next_deadline() - now))
             pause = min(2 * pause, REDIAL)
             continue
@@ -553,6 +561,7 @@ def serve(
         if code != Exit.DISCONNECTED or not daemon.persists:
             return code
         patient = True  # the next host may take its time
+        since, said = time.monotonic(), ""
 
 
 def main(argv: list[str]) -> int:
