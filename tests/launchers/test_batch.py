@@ -173,7 +173,7 @@ def test_a_command_that_is_not_there_is_an_error_at_once(home):
 
 
 @pytest.fixture
-def site(tmp_path, home):
+def site(tmp_path, home, impatient):
     """A scheduler's commands, each a line of shell; what was submitted is in `submitted`."""
 
     def site(**lines):
@@ -259,3 +259,19 @@ def test_daemons_know_when_their_job_will_be_ended(kind, options, seconds):
     script = kind(options=options).show(commands(1))
 
     assert (f"MIRAI_UNTIL=$(($(date +%s) + {seconds}))" in script) == (seconds is not None)
+
+
+def test_a_job_on_another_cluster_is_asked_for_there(site, tmp_path):
+    """One sbatch may be for several clusters, each of which has its own job 1."""
+    command = site(
+        sbatch="echo '1;far'",
+        squeue=f"echo squeue $* >>{tmp_path}/asked; echo 'CLUSTER: far'; echo '1|RUNNING|None'",
+        scontrol=":",
+        scancel=f"echo scancel $* >>{tmp_path}/asked",
+    )
+    (job,) = Slurm(command, options="#SBATCH -M far").launch(commands(1))
+    job._array.keeper.ask(now=True)
+
+    assert (job.id, job.state()) == ("1", "RUNNING")
+    job.cancel()
+    assert all("--clusters=far" in line for line in (tmp_path / "asked").read_text().splitlines())

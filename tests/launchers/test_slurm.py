@@ -191,3 +191,16 @@ def test_daemons_know_when_their_job_will_be_ended(slurm, tmp_path):
         where = long.result(20)
 
     assert (waited, where) == (False, None)
+
+
+def test_a_node_that_cannot_reach_the_host_is_told(slurm):
+    """A firewall, or a name that means another machine there."""
+    with mirai.daemons(url="tcp://127.0.0.1:0"):
+        (command,) = mirai.launch_remote()
+
+    (job,) = Slurm(python=sys.executable).launch([command])
+    failure = wait_until(job.failure, lambda: f"the job to fail: {job.state()}", timeout=20)
+    job.cancel()
+
+    assert "FAILED (NonZeroExitCode), exit status 10" in failure
+    assert "Connection refused, nobody listens there" in failure

@@ -131,6 +131,11 @@ class Batch(Launcher):
         """How many tasks one array may have, before the site has said that it is too many."""
         return MOST
 
+    @property
+    def site(self) -> str:
+        """Which of several clusters it is, where one command is for many."""
+        return ""
+
     def beside(self, name: str) -> str:
         """Another command of the same scheduler: it is where the first one is."""
         directory = os.path.dirname(self.command)
@@ -254,10 +259,10 @@ def _quoted(path: str) -> str:
     return path if path == SHOWN else shlex.quote(path)
 
 
-_keepers: dict[tuple[type, str], Keeper] = {}
+_keepers: dict[tuple[type, str, str], Keeper] = {}
 
 
 def _keeper(scheduler: Batch) -> Keeper:
     """The one that asks this scheduler, for all jobs of all launches."""
-    key = type(scheduler), scheduler.beside("")
+    key = type(scheduler), scheduler.beside(""), scheduler.site
     return _keepers.setdefault(key, Keeper(scheduler))

@@ -26,6 +26,7 @@ STUCK = re.compile(
     r"JobHeld\w+|BadConstraints|DependencyNeverSatisfied|Invalid\w+|Partition(Node|Time)Limit|"
     r"AccountNotAllowed|QOSNotAllowed|launch failed requeued held|.*\bheld\b.*"
 )
+CLUSTERS = re.compile(r"\s(?:--clusters[=\s]|-M\s*)(\S+)")
 OVER = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -65,6 +66,10 @@ class Slurm(Batch):
     hold_option: ClassVar[re.Pattern[str]] = NEVER  # dependencies are a reason of their own
     too_many: ClassVar[re.Pattern[str]] = re.compile(r"Invalid job array specification")
 
+    @property
+    def site(self) -> str:
+        return self.said(CLUSTERS) or ""
+
     def submission(self, n: int, spool: str) -> list[str]:
         return [self.command, "--parsable"]
 
@@ -97,30 +102,35 @@ class Slurm(Batch):
 
     def ask(self, arrays: Sequence[Array]) -> dict[str, Said]:
         jobs = ",".join(array.job for array in arrays)
-        ran = shell.run([self.beside("squeue"), "--noheader", "--array", f"--jobs={jobs}", "--format=%i|%T|%r"])
+        ran = self._run("squeue", "--noheader", "--array", f"--jobs={jobs}", "--format=%i|%T|%r")
         if ran.status and "Invalid job id" not in ran.stderr:  # what a single one is that has gone
             raise OSError(f"squeue failed (status {ran.status}): {ran.stderr.strip()}")
         answers = {}
         for line in ran.stdout.splitlines():
-            task, state, reason = line.split("|", 2)
-            answers[task] = _said(state, reason)
+            if "|" in line:  # and not the name of a cluster
+                task, state, reason = line.split("|", 2)
+                answers[task] = _said(state, reason)
         return answers
 
     def look_up(self, array: Array) -> dict[str, Said]:
-        ran = shell.run([self.beside("scontrol"), "--oneliner", "show", "job", array.job])
+        ran = self._run("scontrol", "--oneliner", "show", "job", array.job)
         if ran.status and "Invalid job id" not in ran.stderr:
             raise OSError(f"scontrol failed (status {ran.status}): {ran.stderr.strip()}")
         answers = {}
-        for line in ran.stdout.splitlines():
+        for line in filter(str.strip, ran.stdout.splitlines()):
             fields = dict(re.findall(r"(?:^| )(\w[\w:/]*)=(.*?)(?= \w[\w:/]*=|\s*$)", line))
             task = f"{array.job}_{fields['ArrayTaskId']}" if "ArrayTaskId" in fields else fields["JobId"]
             answers[task] = _said(fields["JobState"], fields["Reason"], fields["ExitCode"], fields["StdOut"])
         return answers
 
     def end(self, tasks: Sequence[str]) -> None:
-        ran = shell.run([self.beside("scancel"), *tasks])
+        ran = self._run("scancel", *tasks)
         if ran.status:
             raise OSError(f"scancel failed (status {ran.status}): {ran.stderr.strip()}")
+
+    def _run(self, name: str, *words: str) -> shell.Ran:
+        """Another command, on the cluster that the user's own directives name."""
+        return shell.run([self.beside(name), *([f"--clusters={self.site}"] if self.site else []), *words])
 
 
 def _said(state: str, reason: str, exit_code: str = "0:0", log: str | None = None) -> Said:
