@@ -181,8 +181,8 @@ def test_daemons_come_with_work_and_leave_without(slurm):
 def test_daemons_know_when_their_job_will_be_ended(slurm, tmp_path):
     """A task that would not be done is not begun; one that would be is, and the other is done elsewhere."""
     launcher = Slurm(options="#SBATCH --time=2", python=sys.executable)
-    with mirai.daemons(1, url="tcp://127.0.0.1:0", remote=launcher):
-        mirai.mirai("1").result(20)
+    with mirai.daemons(2, url="tcp://127.0.0.1:0", remote=launcher):
+        wait_until(lambda: mirai.info().connections == 2, "both daemons", timeout=20)
         long = mirai.mirai("__import__('os').environ.get('SLURM_JOB_ID')", _expect=3600)
         assert mirai.mirai("1", _expect=30).result(20) == 1
         waited = long.done()

@@ -88,9 +88,10 @@ def test_a_daemon_leaves_before_its_allocation_ends(url, start, monkeypatch):
     daemons(0)
 
 
-def test_an_end_that_is_no_time_is_told_and_left_out(url, start, monkeypatch):
-    """It may be what `date` made of a scheduler's UNLIMITED."""
-    monkeypatch.setenv("MIRAI_UNTIL", "UNLIMITED")
+@pytest.mark.parametrize("until", ["UNLIMITED", "nan", "1000000000"])
+def test_an_end_that_is_no_time_to_come_is_told_and_left_out(url, start, monkeypatch, until):
+    """It may be what `date` made of a scheduler's UNLIMITED. A daemon that left at once would be of no use."""
+    monkeypatch.setenv("MIRAI_UNTIL", until)
     with daemons(url=url):
         start(url)
         assert mirai("1", _expect=1e9).result(DEADLINE) == 1

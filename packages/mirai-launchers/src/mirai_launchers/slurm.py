@@ -78,9 +78,17 @@ class Slurm(Batch):
         return [*ours, f"#SBATCH --array=1-{n}"] if n > 1 else ours
 
     def end_of_allocation(self) -> list[str]:
-        # Before Slurm 23.02 the variable is not there, and squeue(1) is asked; UNLIMITED is no date.
-        asked = f'$(date -d "$({self.beside("squeue")} -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null)'
-        return [f"export MIRAI_UNTIL=${{SLURM_JOB_END_TIME:-{asked}}}"]
+        # Before Slurm 23.02 the variable is not there, and squeue(1) is asked. It may say "N/A", or nothing.
+        # A task's own id may be that of the whole array, too.
+        job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+        asked = f'$({self.beside("squeue")} -h -j "{job}" -o %e 2>/dev/null)'
+        return [
+            f"end=${{SLURM_JOB_END_TIME:-{asked}}}",
+            "case $end in",
+            '    ????-??-??T*) export MIRAI_UNTIL=$(date -d "$end" +%s) ;;',
+            "    [0-9]*) export MIRAI_UNTIL=$end ;;",
+            "esac",
+        ]
 
     def hand_over(self, commands: Sequence[LaunchCommand], spool: str) -> list[str]:
         return [

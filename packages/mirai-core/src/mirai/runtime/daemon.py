@@ -599,11 +599,15 @@ def _allotted() -> float:
     """The seconds until what this daemon runs in is ended by others, as a job by its scheduler."""
     until = os.environ.pop(UNTIL, "")
     try:
-        return float(until) - time.time() if until else inf
+        left = float(until) - time.time() if until else inf
     except ValueError:
-        # It may be what a scheduler's command said instead of a time: that is no reason not to work.
-        print(f"mirai daemon: {UNTIL}={until!r} is left out: seconds of the epoch belong there", file=sys.stderr)
+        left = 0.0
+    if not left > 0:
+        # It may be what a scheduler's command said instead of a time, or a wrong clock: no reason not to work.
+        wanted = "seconds of the epoch, that have not passed, belong there"
+        print(f"mirai daemon: {UNTIL}={until!r} is left out: {wanted}", file=sys.stderr)
         return inf
+    return left
 
 
 def _hold_the_lifeline() -> None:

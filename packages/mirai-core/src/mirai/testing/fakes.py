@@ -130,7 +130,10 @@ def variables(kind: str, job: Job) -> dict[str, str]:
     """The job's environment."""
     number, task = str(job["id"]), str(job["task"])
     ours = {
-        "slurm": {"SLURM_JOB_ID": number, **({"SLURM_ARRAY_TASK_ID": task} if job["task"] else {})},
+        "slurm": {
+            "SLURM_JOB_ID": number,
+            **({"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": task} if job["task"] else {}),
+        },
         "sge": {"JOB_ID": number, "SGE_TASK_ID": task if job["task"] else "undefined"},
         "pbs": {"PBS_JOBID": pbs_id(job), **({"PBS_ARRAY_INDEX": task} if job["task"] else {})},
         "torque": {"PBS_JOBID": pbs_id(job), **({"PBS_ARRAYID": task} if job["task"] else {})},
@@ -254,14 +257,20 @@ def slurm_words(job: Job) -> tuple[str, str]:
 
 
 def squeue(kind: str, directory: str, state: State, words: list[str]) -> str:
-    given, _ = options(words, "")
-    numbers = [int(word) for word in given["--jobs"].split(",")]
+    given, _ = options(words, "j o")
+    numbers = [int(word.partition("_")[0]) for word in (given.get("--jobs") or given["-j"]).split(",")]
     if len(numbers) == 1 and not find(state, numbers[0]):
         raise Refused("slurm_load_jobs error: Invalid job id specified")
     said = ""
     for job in [job for number in numbers for job in find(state, number) if job["state"] in (WAITS, HELD, RUNS)]:
         name, reason = slurm_words(job)
-        line = given["--format"].replace("%i", slurm_id(job)).replace("%T", name).replace("%r", reason)
+        line = (
+            (given.get("--format") or given["-o"])
+            .replace("%e", "N/A")
+            .replace("%i", slurm_id(job))
+            .replace("%T", name)
+            .replace("%r", reason)
+        )
         said += line + "\n"
     return said
 
