@@ -40,7 +40,7 @@ def nothing_left_behind(nng_started: None) -> Iterator[None]:
     wait_until(
         lambda: not leftovers(before),
         lambda: "\n  ".join(["these to go, which the test left behind:", *leftovers(before)]),
-        timeout=5,
+        timeout=10,
     )
 
 

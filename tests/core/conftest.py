@@ -59,7 +59,7 @@ def left() -> Callable[[], None]:
         wait_until(
             lambda: set(psutil.Process().children(recursive=True)) <= before,
             lambda: f"processes to leave: {set(psutil.Process().children(recursive=True)) - before}",
-            timeout=3,
+            timeout=10,
         )
 
     return wait

@@ -40,7 +40,7 @@ from tests.core.tasks import Picky, Unpicklable, Unprintable
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
-PROMPT = 5  # seconds; a daemon that takes longer to be free is busy with something it should not do
+PROMPT = 10  # seconds; a daemon that takes longer to be free is busy with something it should not do
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from tests.leftovers import leftovers, take_inventory
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
-PROMPT = 5  # seconds; a daemon that takes longer to be free is busy with something it should not do
+PROMPT = 10  # seconds; a daemon that takes longer to be free is busy with something it should not do
 
 
 def pids():

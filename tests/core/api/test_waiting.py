@@ -31,7 +31,7 @@ from tests.core import tasks
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
-PROMPT = 5  # seconds; a daemon that takes longer to be free is busy with something it should not do
+PROMPT = 10  # seconds; a daemon that takes longer to be free is busy with something it should not do
 
 
 def test_unresolved_is_true_while_any_is(two, tmp_path):

@@ -16,7 +16,7 @@ from tests.core import tasks
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
-SOON = 2  # seconds; what takes longer was not woken
+SOON = 10  # seconds; what takes longer was not woken
 
 
 @pytest.fixture
