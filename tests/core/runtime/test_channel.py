@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 import select
 import socket
 import threading
 import time
+from collections import deque
 
 import pytest
 
@@ -15,6 +17,7 @@ from mirai.protocol.wire import HEADER, HEADER_SIZE, Decoder, FrameError, encode
 from mirai.runtime.channel import AT_ONCE, SMALL, Channel
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport import kept
+from mirai.transport.sockets import receive_descriptors, send_descriptor
 from mirai.transport.tls import Trust, identity
 from mirai.transport.tls_socket import accepted, dialled
 
@@ -376,3 +379,53 @@ def test_failure_of_tls_is_told_from_an_end():
         channel.read()
     channel.close()
     far.close()
+
+
+def test_a_descriptor_arrives_no_later_than_the_frame_that_it_came_with():
+    """Whatever comes before and after it in the stream, and in whatever pieces that is read."""
+    near, far = socket.socketpair()
+    lead = Lead()
+    channel = Channel(near, lead, lambda: None, lambda order: order())
+    descriptors, decoder, frames = deque(), Decoder(), []
+    fd = os.memfd_create("handed over") if hasattr(os, "memfd_create") else os.open(os.devnull, os.O_RDONLY)
+    with far:
+        for seq in (1, 2, 3):
+            channel.write([encode(Kind.PING, seq=seq)])
+            assert channel.hand_over(encode(Kind.SEGMENT, b"12345678", seq=seq), fd)
+        os.close(fd)
+        while len(frames) < 6:
+            n = receive_descriptors(far, decoder.space()[:7], descriptors)
+            for frame in decoder.received(n):
+                frames.append(frame[0])
+                if frame[0] == Kind.SEGMENT:
+                    os.close(descriptors.popleft())
+        channel.close()
+
+    assert frames == [Kind.PING, Kind.SEGMENT] * 3
+    assert not descriptors
+
+
+def test_a_descriptor_that_cannot_be_sent_now_is_not_sent():
+    """What it is for goes through the socket then: a host never blocks in a write."""
+    near, far = socket.socketpair()
+    channel = Channel(near, Lead(), lambda: None, lambda order: order())
+    with far:
+        channel.write([LARGE])
+
+        assert not channel.hand_over(encode(Kind.SEGMENT, seq=1), 0)
+        channel.close()
+    assert not channel.hand_over(encode(Kind.SEGMENT, seq=1), 0)
+
+
+def test_descriptors_that_nobody_asked_for_are_closed_with_the_channel():
+    """A peer must not be able to use up this process's."""
+    near, far = socket.socketpair()
+    channel = Channel(near, Lead(), lambda: None, lambda order: order())
+    channel.descriptors = deque()
+    with far, open(os.devnull) as file:
+        send_descriptor(far, encode(Kind.PING), file.fileno())
+        assert [frame[0] for frame in channel.read()] == [Kind.PING]
+        assert len(channel.descriptors) == 1
+
+        channel.close()
+    assert not channel.descriptors

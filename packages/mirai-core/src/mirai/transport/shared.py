@@ -22,7 +22,7 @@ from math import inf
 
 from mirai.protocol.arena import PAGE, Block, Space, lease_of
 from mirai.protocol.messages import Kind
-from mirai.protocol.wire import BLOCK, FrameError, encode
+from mirai.protocol.wire import BLOCK, LARGE, FrameError, encode
 
 try:
     import _pickle as pickle
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Body, Buffer
 
 AVAILABLE = hasattr(os, "memfd_create") and hasattr(os, "pwritev")
-LEAST = 1 << 18  # bytes from which on a body goes through shared memory: see benchmarks/payload.py
+LEAST = LARGE  # bytes from which on a body goes through shared memory: at half of that the socket is as fast
 HUGE = 4 << 20  # bytes from which on private memory is asked for in huge pages
 AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
