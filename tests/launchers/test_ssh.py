@@ -13,7 +13,7 @@ import pytest
 
 import mirai
 from mirai.hookspecs import LaunchCommand
-from mirai.runtime import dispatcher
+from mirai.runtime import vigil
 from mirai.testing import LauncherSuite
 from mirai_launchers import SshConfig, TunnelConfig, ssh_config
 from tests.waiting import wait_until
@@ -186,8 +186,8 @@ def test_tasks_run_there(ssh_server, tunnel):
 
 def test_a_login_that_fails_is_told_to_who_waits(ssh_server, monkeypatch):
     """Within a bound, with what to do."""
-    monkeypatch.setattr(dispatcher, "UNEASY", 0.05)
-    monkeypatch.setattr(dispatcher, "LOST", 0.2)
+    monkeypatch.setattr(vigil, "UNEASY", 0.05)
+    monkeypatch.setattr(vigil, "LOST", 0.2)
     (ssh_server.home / "known_hosts").unlink()
 
     with (  # noqa: PT031

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mirai import ConnectionReset, collect_mirai, daemons, info, mirai, status
+from mirai.runtime import vigil
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds
@@ -50,10 +51,8 @@ class Broken:
 
 def test_tasks_learn_that_none_can_be_launched(monkeypatch):
     """They must not wait in silence."""
-    from mirai.runtime import dispatcher
-
-    monkeypatch.setattr(dispatcher, "UNEASY", 0.1)
-    monkeypatch.setattr(dispatcher, "LOST", 0.3)
+    monkeypatch.setattr(vigil, "UNEASY", 0.1)
+    monkeypatch.setattr(vigil, "LOST", 0.3)
     said = "none could be launched: sbatch: error: Invalid partition"
     with (
         daemons({"max": 2}, idletime=60, url="tcp://127.0.0.1:0", remote=Broken()),

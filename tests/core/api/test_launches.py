@@ -12,7 +12,7 @@ import pytest
 
 from mirai import ConnectionReset, call_mirai, daemons, daemons_set, info, launch_remote, mirai, saisei, status
 from mirai.hookspecs import Launcher
-from mirai.runtime import dispatcher
+from mirai.runtime import vigil
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -80,8 +80,8 @@ def queue():
 @pytest.fixture
 def soon(monkeypatch):
     """What a user waits fifteen seconds for."""
-    monkeypatch.setattr(dispatcher, "UNEASY", 0.05)
-    monkeypatch.setattr(dispatcher, "LOST", 0.2)
+    monkeypatch.setattr(vigil, "UNEASY", 0.05)
+    monkeypatch.setattr(vigil, "LOST", 0.2)
 
 
 def states():

@@ -27,7 +27,7 @@ from mirai import (
     status,
 )
 from mirai.protocol.limits import LEAVE
-from mirai.runtime import dispatcher
+from mirai.runtime import dispatcher, vigil
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -270,9 +270,9 @@ def test_where_the_last_daemon_has_left_another_one_can_be_launched():
 @pytest.fixture
 def soon(monkeypatch):
     """What a user waits twenty seconds for."""
-    monkeypatch.setattr(dispatcher, "UNEASY", 0.05)
-    monkeypatch.setattr(dispatcher, "LOST", 0.2)
-    monkeypatch.setattr(dispatcher, "ALONE", 0.2)
+    monkeypatch.setattr(vigil, "UNEASY", 0.05)
+    monkeypatch.setattr(vigil, "LOST", 0.2)
+    monkeypatch.setattr(vigil, "ALONE", 0.2)
 
 
 def test_tasks_that_no_daemon_will_ever_take_fail(one, soon, tmp_path, caplog):

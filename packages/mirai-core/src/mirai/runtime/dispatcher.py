@@ -12,22 +12,19 @@ import sys
 import threading
 import time
 import warnings
-import weakref
 from collections import deque
 from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mirai.errors import Canceled, Closed, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
-from mirai.protocol.arena import Block
+from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
 from mirai.protocol.elastic import Load
 from mirai.protocol.heartbeat import BEATS, Heartbeat
-from mirai.protocol.messages import EVERYWHERE, Kind, Status
+from mirai.protocol.messages import Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
-from mirai.protocol.shares import needed
 from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
 from mirai.protocol.window import STALL
-from mirai.protocol.wire import HEADER, SHARED, FrameError, body_size, encode, pieces
+from mirai.protocol.wire import SHARED, FrameError, encode
 from mirai.runtime import lead
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.joining import is_private
@@ -36,6 +33,8 @@ from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
+from mirai.runtime.peer import Peer
+from mirai.runtime.vigil import Vigil
 from mirai.runtime.visits import Visits
 from mirai.transport import shared
 from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local, visitors_url
@@ -43,7 +42,7 @@ from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mirai.protocol.scheduler import Action, Blob, Counts, Task
+    from mirai.protocol.scheduler import Action, Counts, Task
     from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
@@ -61,14 +60,12 @@ log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging 
 
 AGAIN = 0.005  # seconds until a future is told again to conclude
 DEEPEST = 16  # callbacks called from callbacks
-UNEASY = 1.0  # seconds that tasks wait in silence where no daemon is left and none is on its way
 MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
-LOST = 15.0  # seconds until they fail, if nobody else will start one
-ALONE = 20.0  # seconds until it is said that none has come, if somebody may
 SILENT = (
     "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
     "(daemons(heartbeat=…) sets the bound)"
 )
+NEVER_REACHED = "Connection reset: its daemon left before everywhere() reached it"
 RESET = "its profile was reset first"
 IN_THE_MIDDLE = (
     "one cannot wait here: this code (a finalizer, most likely) runs in the middle of what is waited for; "
@@ -114,26 +111,6 @@ class Awaiting(Protocol):
     def run_callbacks(self) -> None:
         """Code of the user's."""
         ...
-
-
-class Peer:
-    """One daemon, as the host sees it."""
-
-    def __init__(self, number: int, row: int, arrival: Arrival, process: LocalProcess | None) -> None:
-        self.number = number  # of those that joined
-        self.row = row  # its number for users, which it keeps when it is launched anew
-        self.hello, self.ticket = arrival.hello, arrival.ticket
-        self.data, self.control = arrival.data, arrival.control
-        self.process = process
-        self.since = time.time()
-        self.online = True
-        self.assigned = self.completed = 0  # once it has left; before, of those that had its row before it
-        self.is_revoked = False
-        self.heartbeat: Heartbeat | None = None  # of one across a network
-        self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
-        self.dead: deque[int] = deque()  # those that no task needs any more
-        self.exchange: shared.Exchange | None = None  # where it can map our memory, and we its
-        self.recalled_from = False  # and it is looked whether it answers
 
 
 class Seen(NamedTuple):
@@ -198,10 +175,6 @@ class Dispatcher:
         self._by_hand: set[Ticket] = set()  # given to users, who have not started a daemon by it yet
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
-        self._alone = url is not None  # no daemon is here, and none was started
-        self._hopeless = url is None  # then nobody else will start one, or what was started failed
-        self._last_end = ""  # of the daemon that left last
-        self._vigil: lead.Timer | None = None  # until tasks have waited in vain for long enough
         self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
         self._resolved: deque[Awaiting] = deque()  # to be concluded once the lock is free
         self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
@@ -242,6 +215,9 @@ class Dispatcher:
             raise
         self.urls = self._meeting.urls
         self.url = ", ".join(self.urls)
+        self._vigil = Vigil(
+            self.url, self._waiting, self._order_in, self._tell, self._fail_all, is_hopeless=url is None
+        )
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
@@ -270,8 +246,8 @@ class Dispatcher:
         if not queued:
             self._do(lambda: self._submit(task))
             return
-        if self._alone:
-            self._do(self._await_company)
+        if self._vigil.is_alone:
+            self._do(self._vigil.keep)
         self._lead.poke()
 
     def submit_many(self, tasks: Sequence[Task]) -> None:
@@ -285,8 +261,8 @@ class Dispatcher:
             for task in tasks:
                 self.submit(task)
             return
-        if self._alone:
-            self._do(self._await_company)
+        if self._vigil.is_alone:
+            self._do(self._vigil.keep)
         self._lead.poke()
 
     def _submit(self, task: Task) -> None:
@@ -306,8 +282,8 @@ class Dispatcher:
                 self._fail(task, ConnectionReset(f"Connection reset: {RESET}"))
             return
         self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
-        if self._alone:
-            self._await_company()
+        if self._vigil.is_alone:
+            self._vigil.keep()
 
     def cancel(self, tasks: Sequence[Task], error: ErrorValue) -> list[bool]:
         """Resolve their futures to `error` now, in this order; do not begin them, or interrupt them.
@@ -446,10 +422,7 @@ class Dispatcher:
         self._do(lambda: self._not_launched(reason))
 
     def _not_launched(self, reason: str) -> None:
-        if self._vigil is not None and not self._hopeless:
-            self._vigil.cancel()  # one that would only say that nobody has come yet
-            self._vigil = None
-        self._hopeless, self._last_end = True, f"none could be launched: {reason}"
+        self._vigil.despair(f"none could be launched: {reason}")
         self._maybe_left_alone()
 
     def connections(self) -> int:
@@ -502,7 +475,7 @@ class Dispatcher:
             process.end(time.monotonic())
             return
         self._processes[process.launch] = process
-        self._alone = False
+        self._vigil.is_alone = False
         process.watch(self._lead, self._process_ended)
 
     def trust(self, url: str) -> dict[str, str]:
@@ -521,14 +494,14 @@ class Dispatcher:
         self._do(lambda: self._expect(launches))
 
     def _expect(self, launches: Sequence[Tracked]) -> None:
-        self._alone, self._hopeless = False, bool(self._own_url)
+        self._vigil.is_alone, self._vigil.is_hopeless = False, bool(self._own_url)
         self.launches.add(launches)
 
     def by_hand(self, ticket: Ticket) -> None:
         """A user may start a daemon by this ticket, at any time or never."""
         with self._orders.lock:
             self._by_hand.add(ticket)
-            self._hopeless = bool(self._own_url)
+            self._vigil.is_hopeless = bool(self._own_url)
 
     def revoke(self, ticket: Ticket) -> None:
         """Nobody will come by it."""
@@ -611,8 +584,7 @@ class Dispatcher:
             remove_local(url)
         for channel in self._channels():
             channel.close()
-        if self._vigil is not None:
-            self._vigil.cancel()
+        self._vigil.cancel()
         self.scheduler.forget()
         for peer in self._online():
             if peer.exchange is not None:
@@ -700,7 +672,7 @@ class Dispatcher:
             **self._setup,
         }
         peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
-        self._alone, self._hopeless = False, bool(self._own_url)
+        self._vigil.is_alone, self._vigil.is_hopeless = False, bool(self._own_url)
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
         now = time.monotonic()
         self._perform(self.scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
@@ -803,11 +775,6 @@ class Dispatcher:
 
     # Shared memory
 
-    def _lend(self, peer: Peer, block: Block) -> bytes | None:
-        """What stands for a body in shared memory; None where it goes through the socket."""
-        self._tidy_later()
-        return None if peer.exchange is None else peer.exchange.lend(block)
-
     def _map(self, peer: Peer, body: Buffer) -> memoryview:
         """The body that is in a daemon's shared memory."""
         if peer.exchange is None:
@@ -846,7 +813,7 @@ class Dispatcher:
         for peer in self._online():
             if peer.exchange is not None:
                 data, control = peer.exchange.tidied(long_ago)
-                data += self._forget(peer)
+                data += peer.forget()
                 if data:
                     peer.data.write([data])
                 if control:
@@ -878,8 +845,8 @@ class Dispatcher:
         if peer.ticket is not None:
             peer.ticket.holder = None
             self.launches.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._closed))
-        self._last_end = f"daemon {peer.row} {how}"
-        self._tell(logging.INFO, self._last_end)
+        self._vigil.last_end = f"daemon {peer.row} {how}"
+        self._tell(logging.INFO, self._vigil.last_end)
         self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
         self._maybe_left_alone()
 
@@ -903,7 +870,7 @@ class Dispatcher:
         if not process.connected:
             self._start_error = DaemonStartError(process.describe_end(), process.stderr_tail())
             self._check_joined()
-            self._hopeless, self._last_end = True, str(self._start_error)
+            self._vigil.despair(str(self._start_error))
         self._processes.pop(process.launch, None)
         process.forget()
         self._maybe_left_alone()
@@ -916,8 +883,8 @@ class Dispatcher:
         if self._closed:
             return
         for launch in self.launches.explain(launches, reason):
-            self._last_end = f"daemon {launch.row} {launch.reason}"
-            self._tell(logging.WARNING, self._last_end)
+            self._vigil.last_end = f"daemon {launch.row} {launch.reason}"
+            self._tell(logging.WARNING, self._vigil.last_end)
         lost = [launch for launch in launches if launch.state == SUBMITTED]
         if not lost:
             return
@@ -925,12 +892,12 @@ class Dispatcher:
             launch.turn(FAILED, reason)
             self.tickets.revoke(launch.ticket)
         what = f"launch {lost[0].id}" if len(lost) == 1 else f"{len(lost)} launches ({lost[0].id}, …)"
-        self._last_end = f"{what} by {lost[0].launcher} failed: {reason}"
-        self._tell(logging.ERROR, self._last_end)
+        self._vigil.last_end = f"{what} by {lost[0].launcher} failed: {reason}"
+        self._tell(logging.ERROR, self._vigil.last_end)
         self._maybe_left_alone()
 
     def _maybe_left_alone(self) -> None:
-        self._alone = not (
+        self._vigil.is_alone = not (
             self._online()
             or self._processes
             or self._meeting.is_expecting()
@@ -938,35 +905,17 @@ class Dispatcher:
             or self._ephemeral
         )
         if self.launches.is_hopeless() and not self._by_hand:
-            self._hopeless = True
-        if self._alone:
-            self._await_company()
+            self._vigil.is_hopeless = True
+        if self._vigil.is_alone:
+            self._vigil.keep()
 
-    def _await_company(self) -> None:
-        """No daemon is here, none is on its way: tasks must not wait for ever, or not in silence."""
-        if self._vigil is None and self.scheduler.counts().awaiting:
-            delay = UNEASY if self._hopeless else ALONE
-            self._vigil = self._order_in(delay, self._say_so)
+    def _waiting(self) -> int:
+        return 0 if self._closed else len(self._unfinished())
 
-    def _say_so(self) -> None:
-        self._vigil = None
-        waiting = self._unfinished() if self._alone and not self._closed else []
-        if waiting and self._hopeless:
-            rest = LOST - UNEASY
-            text = f"no daemon is left ({self._last_end}), tasks waiting: {len(waiting)}"
-            self._tell(logging.ERROR, f"{text}; launch daemons within {rest:g} s, or they fail")
-            self._vigil = self._order_in(rest, self._give_up)
-        elif waiting:
-            text = f"for {ALONE:g} s no daemon has connected to {self.url}, tasks waiting: {len(waiting)}"
-            self._tell(logging.ERROR, f"{text}; launch one there, or daemons(0) resets")
-
-    def _give_up(self) -> None:
-        self._vigil = None
-        if self._alone and self._hopeless and not self._closed:
-            text = f"Connection reset: no daemon was left ({self._last_end}), and for {LOST:g} s none came"
-            for task in self._unfinished():
-                self._fail(task, ConnectionReset(f"{text}; call daemons(n), or launch some in time"))
-                self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+    def _fail_all(self, reason: str) -> None:
+        for task in self._unfinished() if not self._closed else ():
+            self._fail(task, ConnectionReset(reason))
+            self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
 
     def _order_in(self, seconds: float, order: Callable[[], object]) -> lead.Timer:
         return self._lead.call_at(time.monotonic() + seconds, lambda: self._do(order))
@@ -986,7 +935,11 @@ class Dispatcher:
     def _perform(self, actions: Sequence[Action], gone: Peer | None = None, how: str = "") -> None:
         for action in actions:
             if type(action) is Send:
-                self._send(self.peers[action.daemon], action.tasks)
+                peer = self.peers[action.daemon]
+                peer.give(action.tasks)
+                if peer.has_lent:
+                    peer.has_lent = False
+                    self._tidy_later()
             elif isinstance(action, Cancel):
                 self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
                 if self._kill_after is not None:
@@ -997,7 +950,7 @@ class Dispatcher:
                 if not peer.recalled_from:
                     self._expect_recalled(peer, action.seq)
             elif isinstance(action, Lost) and action.task.future is not None:
-                self._fail(action.task, _lost(gone, how))
+                self._fail(action.task, ConnectionReset(NEVER_REACHED) if gone is None else gone.lost(how))
         if not self._ticking and self.scheduler.tick_needed():
             self._ticking = True
             self._order_in(STALL, self._tick)
@@ -1033,53 +986,6 @@ class Dispatcher:
             process.kill()
             again = partial(self.start_local, 1, process.options, threads=process.threads, output=process.output)
             self._lead.call_at(time.monotonic(), again)
-
-    def _send(self, peer: Peer, tasks: list[Task]) -> None:
-        parts: list[Buffer] = []
-        if peer.exchange is not None and peer.exchange.unused:
-            parts.append(peer.exchange.frees())  # first, so that the results of these tasks can be there
-        if peer.dead:
-            parts.append(self._forget(peer))
-        for task in tasks:
-            number = self._introduce(task.blob, peer, parts) if task.blob is not None else 0
-            body = task.body
-            flags = EVERYWHERE if task.everywhere else 0
-            if type(body) is not bytes:
-                self._introduce_all(needed(body), peer, parts)
-            if type(body) is Block and (lent := self._lend(peer, body)):
-                flags, body = flags | SHARED, lent
-            if isinstance(body, bytes):
-                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, len(body)), body)
-            else:
-                size = body_size(body)
-                parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, size), *pieces(body))
-        peer.data.write(parts)
-
-    def _introduce(self, blob: Blob, peer: Peer, parts: list[Buffer]) -> int:
-        """The number of what a task calls; a daemon that does not have it yet gets it first."""
-        if blob.number not in peer.blobs:
-            dead, number = peer.dead, blob.number  # not `self`: whoever lets go of the blob may have the lock
-            peer.blobs[number] = weakref.ref(blob, lambda _: dead.append(number))
-            flags, body = 0, blob.body
-            self._introduce_all(needed(body), peer, parts)
-            if type(body) is Block and (lent := self._lend(peer, body)):
-                flags, body = SHARED, lent
-            parts.append(HEADER.pack(Kind.BLOB, flags, blob.count, blob.number, 0, body_size(body)))
-            parts += pieces(body)
-        return blob.number
-
-    def _introduce_all(self, blobs: Sequence[Blob], peer: Peer, parts: list[Buffer]) -> None:
-        for blob in blobs:
-            self._introduce(blob, peer, parts)
-
-    def _forget(self, peer: Peer) -> bytes:
-        """Tell a daemon which blobs no task needs any more."""
-        frames = b""
-        while peer.dead:
-            number = peer.dead.popleft()
-            del peer.blobs[number]
-            frames += encode(Kind.FORGET, aux=number)
-        return frames
 
     def _tick(self) -> None:
         self._ticking = False
@@ -1159,18 +1065,6 @@ class _Stack(Once):
     """A daemon's answer to `Kind.STACK`."""
 
     text = ""
-
-
-def _lost(gone: Peer | None, how: str) -> ErrorValue:
-    if gone is None:
-        return ConnectionReset("Connection reset: its daemon left before everywhere() reached it")
-    if gone.is_revoked:
-        return Closed()
-    text = f"Connection reset: daemon {gone.row} (pid {gone.hello.pid} on {gone.hello.host}) {how}"
-    stderr = gone.process.stderr_tail() if gone.process else ""
-    if stderr:
-        text += f"; the last of its stderr:\n{stderr}"
-    return ConnectionReset(text)
 
 
 _open: set[Dispatcher] = set()
