@@ -97,18 +97,20 @@ def test_loading_copies_nothing(send):
     assert sent.value[-1, -1] == 0
 
 
-def test_read_only_memory_is_copied():
+@pytest.mark.parametrize("rows", [10, 1000, 2000])
+def test_read_only_memory_is_copied(rows):
     """Writing to it would end the process."""
     import pickle
 
     from mirai_serial.torch import dump, load
 
     buffers = []
-    pickled = pickle.dumps(dump([BASE]), 5, buffer_callback=buffers.append)
+    pickled = pickle.dumps(dump([torch.cat([BASE, BASE])[:rows]]), 5, buffer_callback=buffers.append)
     (arrived,) = load(pickle.loads(pickled, buffers=[bytes(buffers[0].raw())]))
     arrived[0] = 1
 
-    assert torch.equal(arrived[1:], BASE[1:])
+    assert torch.equal(arrived[1:1000], BASE[1:rows])
+    assert len(arrived) == rows
 
 
 def test_a_view_takes_only_what_is_its_own(send):

@@ -7,6 +7,7 @@ of a class of its own) is taken apart by torch, down to plain tensors and storag
 from __future__ import annotations
 
 import ctypes
+import mmap
 import pickle
 import warnings
 from bisect import bisect_right
@@ -24,6 +25,7 @@ cls = ("torch.Tensor", "torch.UntypedStorage", "torch.TypedStorage")
 vec = True  # all of a message together, since they may share storages
 
 LARGE = 32 * 1024  # bytes; what is smaller stands in the pickle
+HUGE = 4 * 1024 * 1024  # bytes; what is smaller has no more than one huge page in it
 ALIGNMENT = 64  # bytes: where the part of a storage begins, as elements of any type may begin there
 
 
@@ -145,7 +147,7 @@ def _arrived(device: str, start: int, content: Any) -> _Arrived:
     tensor = torch.empty(0, dtype=torch.uint8)
     if len(view):
         # No tensor is read-only.
-        tensor = torch.frombuffer(bytearray(view) if view.readonly else view, dtype=torch.uint8)
+        tensor = torch.frombuffer(_copied(view) if view.readonly else view, dtype=torch.uint8)
     if device != "cpu":
         try:
             tensor = tensor.to(device)
@@ -153,6 +155,19 @@ def _arrived(device: str, start: int, content: Any) -> _Arrived:
             why = str(error).partition("\n")[0]
             warnings.warn(f"a tensor from {device} is on the CPU here: {why}", RuntimeWarning, stacklevel=2)
     return _Arrived(tensor.untyped_storage(), start)
+
+
+def _copied(view: memoryview) -> Any:
+    """In memory of its own; where that is much, in huge pages, which are ready several times as soon."""
+    if len(view) < HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return bytearray(view)
+    memory = mmap.mmap(-1, len(view), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    except OSError:
+        pass  # a kernel without
+    memoryview(memory)[:] = view
+    return memory
 
 
 def _storage(arrived: _Arrived) -> UntypedStorage:
