@@ -92,8 +92,7 @@ def test_a_persistent_daemon_does_not_try_another_hosts_certificate_for_ever(sch
         code, errors = end(process)
 
     assert code == 10
-    assert "not that of tlscert" in errors
-    assert len(errors.splitlines()) == 1
+    assert "not that of tlscert" in errors.splitlines()[-1]  # before it, that nobody was there for a while
 
 
 @pytest.mark.parametrize("scheme", ["tls+tcp", "ws", "wss"])
