@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LARGEST = 128  # tasks; beyond it a message more costs nothing that could be measured
-HORIZON = 0.005  # seconds of work that a daemon may hold
+HORIZON = 0.01  # seconds of work that a daemon may hold
 STALL = 0.002  # seconds that a task may overrun before those behind it are taken back
 OVERRUN = 3.0  # times its expected duration, likewise
 LEARNING = 0.2  # weight of the newest duration in the estimate
