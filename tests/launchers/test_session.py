@@ -106,6 +106,20 @@ def test_cancel_ends_the_process_the_connection_and_the_thread(ssh_server):
     assert mirai_threads() == []
 
 
+def test_daemons_come_and_go(ssh_server):
+    """A connection that closes is not used again, nor forgotten."""
+    for _ in range(5):
+        (launch,) = box().launch([command(SLEEP)])
+        others = box(timeout=9).launch([command(SLEEP)])  # another connection, which keeps the thread
+        for _ in range(2):
+            pid(launch)
+            launch.cancel()
+            (launch,) = box().launch([command(SLEEP)])
+        for one in (*others, launch):
+            one.cancel()
+        assert mirai_threads() == []
+
+
 def test_cancel_before_it_is_connected(ssh_server):
     """A host may be given up while it is awaited."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -124,6 +138,7 @@ def test_a_daemon_that_ends_says_how(ssh_server):
     assert failure(launch) == "the daemon on box ended with status 10: no such host"
     assert launch.state() == "ended with status 10"
     wait_until(lambda: mirai_threads() == [], "the connection to close by itself")
+    assert launch.failure() == "the daemon on box ended with status 10: no such host"
 
 
 def test_a_daemon_that_is_killed_says_so(ssh_server):

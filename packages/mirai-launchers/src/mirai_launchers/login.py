@@ -1,6 +1,6 @@
 """Log in to an ssh server as ssh(1) would: configuration, agent, keys, known hosts, jumps; and say why not.
 
-Here and nowhere else is `asyncssh` imported, which takes 0.2 s: import this where somebody is to log in.
+`asyncssh` takes 0.2 s to import: import this where somebody is to log in.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ async def _login(place: Place, via: asyncssh.SSHClientConnection | None) -> asyn
     except BaseException:
         if via is not None:
             via.abort()
+            await via.wait_closed()
         raise
     connection.set_tunnel(via)  # closed with it
     return connection

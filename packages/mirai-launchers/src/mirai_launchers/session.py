@@ -125,8 +125,8 @@ class Daemon:
         if failure is not None and not self._is_cancelled:
             self._failure = failure
             log.info("%s: %s", self.id, failure)
+        self._hub.launch_ended()  # first: who waits for this looks then whether the hub ends
         self._over.set()
-        self._hub.launch_ended()
 
 
 class _Hub:
@@ -136,6 +136,7 @@ class _Hub:
         self.launches = 0  # those that are not over; guarded by _lock
         self.selector = selectors.DefaultSelector()
         self._sessions: dict[tuple[login.Place, str], _Session] = {}
+        self._closing: list[_Session] = []  # whose successors have their places
         self._loop = asyncio.SelectorEventLoop(self.selector)
         self._thread = threading.Thread(target=self._run, name="mirai-ssh", daemon=True)
         self._thread.start()
@@ -150,6 +151,8 @@ class _Hub:
             key = (daemon.order.place, daemon.order.python)
             session = self._sessions.get(key)
             if session is None or session.is_closing:
+                if session is not None:
+                    self._closing = [old for old in (*self._closing, session) if not old.is_closed]
                 session = self._sessions[key] = _Session(*key)
             session.add(daemon)
 
@@ -186,7 +189,8 @@ class _Hub:
             loop.close()
 
     async def _close(self) -> None:
-        await asyncio.gather(*(session.close() for session in self._sessions.values()))
+        sessions = [*self._sessions.values(), *self._closing]
+        await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
 
 
 class _Session:
@@ -217,6 +221,10 @@ class _Session:
                 self._order(end=number)
             elif other is daemon:
                 self._finish(number, "cancelled", None)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed is not None and self._closed.done()
 
     def close(self) -> asyncio.Task[None]:
         """Begin to close the connection; the task ends when it is."""
@@ -251,7 +259,7 @@ class _Session:
             self._process = await self._connection.create_process(
                 boot, request_pty=False, x11_forwarding=False, encoding="utf-8", errors="replace"
             )
-        except asyncssh.ChannelOpenError as error:
+        except asyncssh.Error as error:
             raise login.Refused(f"{self._place.remote} lets us log in, but run nothing: {error.reason}") from error
         self._process.stdin.write(f"exec({inspect.getsource(supervisor)!a})\n")
         errors = self._spawn(self._note(self._process.stderr))
@@ -369,10 +377,13 @@ class _Session:
 
     def _order(self, **order: Any) -> None:
         if self._process is not None and not self._process.is_closing():
-            self._process.stdin.write(json.dumps(order) + "\n")
+            with suppress(OSError, asyncssh.Error):  # it is lost, which is told elsewhere
+                self._process.stdin.write(json.dumps(order) + "\n")
 
     def _finish(self, number: int, state: str, failure: str | None) -> None:
-        daemon = self._daemons.pop(number)
+        daemon = self._daemons.pop(number, None)
+        if daemon is None:
+            return  # it was told already
         target = daemon.order.tunnel
         if target in self._tunnels and all(other.order.tunnel != target for other in self._daemons.values()):
             # What it led to may soon be somebody else's.
