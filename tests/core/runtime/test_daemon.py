@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
+import select
 import signal
+import sys
 import tempfile
 import time
+from contextlib import closing
 
 import psutil
 import pytest
 
 from mirai import ConnectionReset, call_mirai, collect_mirai, daemons, info, launch_local, mirai, mirai_map, status
+from mirai.protocol.handshake import Hello
+from mirai.protocol.messages import Kind
+from mirai.protocol.wire import Decoder, encode
 from mirai.runtime.daemon import Options
+from mirai.transport.schemes import listen
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -38,6 +46,31 @@ def start_daemon(start_host):
 
 def connected(n=1):
     wait_until(lambda: info().connections == n, lambda: f"{n} daemons to be connected: {info()}")
+
+
+def test_a_daemon_whose_host_went_before_the_first_task_begins_none(url, start_daemon, tmp_path):
+    """Tasks that a killed host had sent would keep it, since its control thread had nothing to say as yet."""
+    with closing(listen(url)) as listener:
+        daemon = start_daemon(url)
+        connections = {}
+        for _ in range(2):
+            wait_until(lambda: select.select([listener], [], [], 0)[0], "the daemon to dial")
+            sock = listener.accept()
+            decoder = Decoder()
+            (frame,) = decoder.received(sock.recv_into(decoder.space()))
+            connections[Hello.decode(frame[5]).role] = sock
+        process = psutil.Process(daemon.process.pid)
+        threads = process.num_threads()
+        connections["control"].close()
+        wait_until(lambda: process.num_threads() < threads, "its control thread to end")
+
+        setup = {"path": sys.path, "private": True, "heartbeat": None, "serial": None, "number": 1}
+        body = pickle.dumps((tasks.begin, (tmp_path / "begun",), {}))
+        with connections["data"] as data:
+            data.sendall(encode(Kind.SETUP, pickle.dumps(setup)) + encode(Kind.TASK, body, seq=1))
+
+            assert daemon.end()[0] == 0
+    assert not (tmp_path / "begun").exists()
 
 
 # Its limits

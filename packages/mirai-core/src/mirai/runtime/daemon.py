@@ -146,6 +146,7 @@ class Daemon:
         self._leaving = False
         self._served = False  # the main thread is through
         self._is_welcome = False  # the host has let us in
+        self._host_is_gone = False  # the control connection has ended
         self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
         self._evaluator = Evaluator(options.cleanup)
@@ -239,6 +240,8 @@ class Daemon:
         sys.path[:] = setup["path"]
         self._is_private = setup["private"]
         self._is_welcome = True
+        if self._host_is_gone:
+            raise ConnectionResetError  # before the first task, during which nobody would hear of it
         if setup["heartbeat"] is not None:
             from mirai.runtime.pulse import watch_host
 
@@ -451,6 +454,7 @@ class Daemon:
         return "".join(traceback.StackSummary.extract(frames[::-1]).format()) or "  in compiled code\n"
 
     def _host_left(self) -> None:
+        self._host_is_gone = True  # first: who sets the one looks at the other
         if not self._is_welcome:
             return  # on the data connection it says why, most likely: the main thread is to hear that
         autoexit = self._options.autoexit
