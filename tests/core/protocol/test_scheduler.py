@@ -719,6 +719,20 @@ def test_a_task_that_is_said_to_take_its_time_does_not_wait_at_a_daemon_that_has
     assert [task.state for task in tasks] == [OVER] * 4
 
 
+def test_a_task_that_no_daemon_has_time_for_can_be_told_of(world):
+    """It would wait in silence."""
+    assert world.scheduler.misfit(world.now) is None
+    (mortal,) = world.join(until=world.now + 60)
+    short, other = world.submit(expected=30), world.submit(expected=40)
+    assert world.scheduler.misfit(world.now) is None
+
+    long = world.submit(expected=3600)
+    assert world.scheduler.misfit(world.now) is long
+
+    world.join()
+    assert world.scheduler.misfit(world.now) is None
+
+
 def test_a_daemon_that_is_about_to_leave_is_given_nothing(world):
     """It would only have to give it back."""
     world.join(until=world.now + 1)

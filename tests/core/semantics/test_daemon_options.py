@@ -71,6 +71,17 @@ def has_ended(pid):
 # How long they stay
 
 
+def test_a_task_that_no_daemon_has_time_for_is_told_of(url, start, monkeypatch, caplog):
+    """It must not wait in silence."""
+    monkeypatch.setattr(dispatcher, "FIRST_LOOK", 0.1)
+    monkeypatch.setenv("MIRAI_UNTIL", str(time.time() + 60))
+    with daemons(url=url), caplog.at_level(logging.ERROR, "mirai"):
+        start(url)
+        connected(1)
+        mirai("1", _expect=3600)
+        wait_until(lambda: "is said to take 3600 s waits, and no daemon has that much" in caplog.text, "to be told")
+
+
 def test_a_daemon_leaves_before_its_allocation_ends(url, start, monkeypatch):
     """A scheduler would end it in the middle of a task: that is not begun."""
     daemons(url=url)

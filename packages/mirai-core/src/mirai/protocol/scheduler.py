@@ -321,6 +321,14 @@ class Scheduler:
         """Whether `ticked` should be called again within `STALL` seconds."""
         return bool(self._crowded) and len(self._daemons) > 1
 
+    def misfit(self, now: float) -> Task | None:
+        """A task that waits, and is said to take longer than any daemon that is here has time for."""
+        if not self._mortal:
+            return None
+        left = max(at.until for at in self._daemons.values()) - now
+        waiting = (task for task in self.unfinished() if task.state == WAITING)
+        return next((task for task in waiting if task.expected and not has_time(task.expected, left)), None)
+
     def is_executing(self, task: Task) -> bool:
         """Whether the task is, as far as the host can know, in evaluation."""
         if task.state != HELD:

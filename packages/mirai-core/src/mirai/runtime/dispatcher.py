@@ -58,6 +58,7 @@ TASK = int(Kind.TASK)
 log = logging.getLogger("mirai")
 log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
 
+FIRST_LOOK, LOOK = 1.0, 20.0  # seconds until it is looked for tasks that no daemon has time for, and looked again
 AGAIN = 0.005  # seconds until a future is told again to conclude
 DEEPEST = 16  # callbacks called from callbacks
 MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
@@ -175,6 +176,8 @@ class Dispatcher:
         self._by_hand: set[Ticket] = set()  # given to users, who have not started a daemon by it yet
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
+        self._census: lead.Timer | None = None  # until it is seen whether there is a task that no daemon has time for
+        self._misfit: Task | None = None  # which was told of
         self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
         self._resolved: deque[Awaiting] = deque()  # to be concluded once the lock is free
         self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
@@ -676,6 +679,8 @@ class Dispatcher:
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
         now = time.monotonic()
         self._perform(self.scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
+        if hello.left and self._census is None:
+            self._census = self._order_in(FIRST_LOOK, self._look_for_misfits)
         self._check_joined()
 
     def _check_joined(self) -> None:
@@ -916,6 +921,18 @@ class Dispatcher:
         for task in self._unfinished() if not self._closed else ():
             self._fail(task, ConnectionReset(reason))
             self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
+
+    def _look_for_misfits(self) -> None:
+        """A task must not wait in silence for a daemon that has the time."""
+        self._census = None
+        if self._closed or not any(peer.hello.left for peer in self._online()):
+            return
+        task = self.scheduler.misfit(time.monotonic())
+        if task is not None and task is not self._misfit:
+            self._misfit = task
+            text = f"a task that is said to take {task.expected:g} s waits, and no daemon has that much time left"
+            self._tell(logging.ERROR, f"{text}: launch one, or cancel it")
+        self._census = self._order_in(LOOK, self._look_for_misfits)
 
     def _order_in(self, seconds: float, order: Callable[[], object]) -> lead.Timer:
         return self._lead.call_at(time.monotonic() + seconds, lambda: self._do(order))
