@@ -7,6 +7,7 @@ the task in hand, to give back those not begun, to say where it is, to leave.
 from __future__ import annotations
 
 import _thread
+import errno
 import os
 import signal
 import socket
@@ -164,8 +165,12 @@ class Daemon:
         _thread.start_new_thread(self._listen, ())
         try:
             self._work()
-        except (OSError, Leave):
-            pass  # the host is gone, and so is who would want to know
+        except Leave:
+            pass
+        except OSError as error:
+            # Else the host is gone, and so is who would want to know.
+            if error.errno == errno.EBADF:
+                raise  # a task has closed the connection
         finally:
             self._served = True
             if self._lent is not None:
@@ -589,7 +594,7 @@ def main(argv: list[str]) -> int:
         code = serve(url, options, launch, take_ticket(), _allotted())
     except (OSError, Refused, TypeError, ValueError) as error:
         code = FAILED
-        if launch:
+        if launch and getattr(error, "errno", None) != errno.EBADF:
             clear_away(url)
         try:
             print(f"mirai daemon: {error}", file=sys.stderr)
