@@ -36,7 +36,7 @@ _DIRECT = 4096  # bytes that are worth being received where they belong, without
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _END = b"\r\n\r\n"
 
-_CONTINUED, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
+_KINDS = _CONTINUED, _TEXT, _BINARY, _CLOSE, _PING, _PONG = 0, 1, 2, 8, 9, 10
 _FINAL, _MASKED = 0x80, 0x80
 _NO_MASK = bytes(4)
 
@@ -301,7 +301,7 @@ class WebSocket:
         at = {126: 4, 127: 10}.get(size, 2)
         is_masked = bool(head[1] & _MASKED)
         start = at + 4 * is_masked
-        if head[0] & 0x70 or is_masked != (self._masks is None) or kind not in (0, 1, 2, 8, 9, 10):
+        if head[0] & 0x70 or is_masked != (self._masks is None) or kind not in _KINDS:
             raise PeerError(errno.EPROTO, f"it breaks the WebSocket protocol: {bytes(head[:2]).hex()}")
         if len(head) < start:
             return False
