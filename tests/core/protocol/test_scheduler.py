@@ -45,14 +45,14 @@ def world_with(held, others=0):
 
 
 def crowd(daemons):
-    """A world whose daemons hold four tasks each, which take a millisecond, and where no task waits."""
+    """A world whose daemons hold four tasks each, which take two milliseconds, and where no task waits."""
     world = World(Scheduler())
     world.join(daemons)
     for _ in range(20 * daemons):
         world.submit()
     for _ in range(4):
         for daemon in world.daemons:
-            world.evaluate(daemon, elapsed=MIDDLE)
+            world.evaluate(daemon, elapsed=2 * MIDDLE)
     cancel_waiting(world)
     assert [len(daemon.data_down) for daemon in world.daemons] == [4] * daemons
     return world
