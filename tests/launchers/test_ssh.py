@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,6 +21,7 @@ from mirai_launchers import SshConfig, TunnelConfig, ssh_config
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
+CONFIGS = Path(__file__).parents[2] / "configs"
 LOOPBACK = "tcp://127.0.0.1:0"
 
 URL = "tcp://10.0.0.1:5555"
@@ -238,6 +241,25 @@ def test_many_daemons_on_a_real_server(sshd):
     with mirai.daemons(25, url=LOOPBACK, remote=real(sshd, "ssh://mirai-ssh")):
         assert len(online(25)) == 25
         assert sum(mirai.mirai_map(range(100), abs).collect()) == 4950
+
+
+@pytest.mark.parametrize(("file", "remote"), [("ssh.yaml", "mirai-ssh"), ("tunnel.yaml", "mirai-inner")])
+def test_the_settings_to_copy_work(isolated_sshd, tmp_path, file, remote):
+    """On real servers, as `check` says."""
+    (tmp_path / ".ssh").mkdir()
+    shutil.copy(isolated_sshd, tmp_path / ".ssh/config")
+    settings = {"HOME": tmp_path, "MIRAI_REMOTE": f"ssh://{remote}", "MIRAI_PYTHON": sys.executable, "MIRAI_N": "2"}
+
+    checked = subprocess.run(
+        [sys.executable, "-m", "mirai.launch", "check", "-c", CONFIGS / file],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "task done" in checked.stdout
 
 
 HOST = """
