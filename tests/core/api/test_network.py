@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -193,6 +194,29 @@ def test_a_ticket_may_be_used_again_when_its_daemon_has_left(network, by_hand):
     wait_until(lambda: not status().connections, "the daemon to be missed")
     assert [(row.i, row.completed) for row in status().daemons] == [(1, 2)]
     assert info().cumulative == 2
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws"])
+def test_daemons_leave_with_a_host_that_is_killed(start_host, scheme):
+    """Those that somebody else has started, too, in the middle of a task."""
+    host = start_host(f"""
+        import time
+        daemons(url="{scheme}://127.0.0.1:0")
+        print(launch_remote()[0], flush=True)
+        mirai("import time; time.sleep(300)")
+        while not info().executing:
+            time.sleep(0.01)
+        print("executing", flush=True)
+        time.sleep(300)
+    """)
+    daemon = subprocess.Popen(shlex.split(host.line()))
+    try:
+        assert host.line() == "executing"
+        host.process.kill()
+        assert daemon.wait(DEADLINE) == 0
+    finally:
+        daemon.kill()
+        daemon.wait()
 
 
 def test_a_ticket_in_a_file_is_read_once(network, by_hand, tmp_path):

@@ -154,7 +154,7 @@ class Dispatcher:
             memory: bytes of queued payloads from which on `has_room` says no.
             kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
             tls: the certificate and key for addresses with TLS.
-            heartbeat: seconds between two beats, see `Pulse`; None: none.
+            heartbeat: seconds between two beats, see `runtime/pulse.py`; None: none.
             ephemeral: close when the last local daemon has left.
             open: let daemons in; else they wait until `open` is called.
 
