@@ -112,7 +112,7 @@ class LocalProcess:
         """As `subprocess.Popen.poll`."""
         return self._popen.poll()
 
-    def describe_end(self, timeout: float = 0.1) -> str:
+    def describe_end(self, timeout: float = 0.5) -> str:
         """What ended it, waiting `timeout` seconds for that; empty while it runs."""
         try:
             status = self._popen.wait(timeout)
