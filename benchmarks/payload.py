@@ -69,7 +69,7 @@ def memcpy(make: Callable[[], Any]) -> Contender:
 
     def contender() -> Iterator[Callable[[], float]]:
         payload = make()
-        arrays = [np.frombuffer(buffer, "u1") for buffer in buffers(payload)]
+        arrays = [np.frombuffer(memoryview(buffer).cast("B"), "u1") for buffer in buffers(payload)]
         targets = [array.copy() for array in arrays]
 
         def once() -> float:
@@ -86,6 +86,8 @@ def memcpy(make: Callable[[], Any]) -> Contender:
 def buffers(payload: Any) -> list[Any]:
     import pickle
 
+    if hasattr(payload, "parameters"):
+        return [parameter.detach().numpy() for parameter in payload.parameters()]
     found: list[pickle.PickleBuffer] = []
     pickle.dumps(payload, 5, buffer_callback=found.append)
     return [buffer.raw() for buffer in found]

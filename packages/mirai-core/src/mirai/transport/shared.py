@@ -446,6 +446,8 @@ def place(parts: Sequence[Buffer], size: int) -> Body | None:
 
 def trim(since: float) -> None:
     """Let segments go that have not been used since then."""
+    if _pins:
+        _unpin()
     if _arena is not None:
         _arena.trim(since)
 
