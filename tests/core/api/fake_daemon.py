@@ -24,7 +24,7 @@ class FakeDaemon:
         ticket = read_line(command.env["MIRAI_TICKET"])
         self.data, self.control = joining.join(command.argv[4], "", ticket, words.get("--tlscert"))
         self.decoders = {self.data: Decoder(), self.control: Decoder()}
-        self.answered = 0
+        self.begun = self.recalled = 0
 
     def take(self, sock):
         """Answer what has come on one of the two connections; whether it is still open."""
@@ -32,13 +32,14 @@ class FakeDaemon:
         try:
             n = sock.recv_into(decoder.space())
             for kind, _, _, _, seq, _ in decoder.received(n) if n else ():
-                if kind == Kind.TASK:
-                    self.answered += 1
+                if kind == Kind.TASK and seq > self.recalled:
+                    self.begun = seq
                     sock.sendall(encode(Kind.RESULT, ANSWER, seq=seq))
                 elif kind == Kind.PING:
                     sock.sendall(encode(Kind.PING))
                 elif kind == Kind.RECALL:
-                    sock.sendall(encode(Kind.RECALLED, seq=self.answered))
+                    self.recalled = seq
+                    sock.sendall(encode(Kind.RECALLED, seq=self.begun))
         except OSError:
             return False
         return n > 0
