@@ -220,6 +220,17 @@ def test_a_scheduler_that_cannot_be_asked_is_no_failure_of_its_jobs(scheduler, s
     assert job.state() == "Q"
 
 
+def test_an_answer_that_is_not_understood_is_no_failure_of_its_jobs(scheduler, submit):
+    """A newer version may say things differently; that is told, and not asked for all the time."""
+    (job,) = submit("1")
+    scheduler.known = None
+    scheduler.now = FIRST
+
+    assert job.failure() is None
+    assert "TypeError" in job.state()
+    assert len(scheduler.asked) == 1
+
+
 def test_jobs_that_ended_are_not_asked_for_again(scheduler, submit):
     """There is nothing more to hear of them."""
     job, other = *submit("1"), *submit("2")

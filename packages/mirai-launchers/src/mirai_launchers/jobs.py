@@ -154,8 +154,9 @@ class Keeper:
             for array in arrays:
                 if any(task not in answers for task in array.open()):
                     answers = {**self._scheduler.look_up(array), **answers}
-        except OSError as error:
-            self._trouble = str(error)
+        except Exception as error:
+            # The command failed, or what it printed is not what its manual says. The jobs may be well.
+            self._trouble = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             self._due = self._clock() + LONGEST
             return
         self._trouble = ""
