@@ -17,7 +17,7 @@ CLUSTER = """
 import distributed, sys
 if __name__ == "__main__":
     with distributed.LocalCluster(
-        n_workers=1, threads_per_worker=8, processes=False, dashboard_address=None, host="127.0.0.1"
+        n_workers=1, threads_per_worker=8, processes=False, dashboard_address="127.0.0.1:0", host="127.0.0.1", protocol="tcp://"
     ) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
@@ -102,12 +102,16 @@ def test_neither_is_imported_before_it_is_used():
 class TestDask(LauncherSuite):
     ends_running = False  # the daemons' own end does, when their host is gone
 
-    @pytest.fixture
-    def launcher(self):
+    @pytest.fixture(scope="class")
+    def cluster(self):
         words = [sys.executable, "-W", "ignore", "-c", CLUSTER]
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
-            yield Dask(cluster.stdout.readline().strip(), python=sys.executable)
+            yield cluster.stdout.readline().strip()
             cluster.kill()
+
+    @pytest.fixture
+    def launcher(self, cluster):
+        return Dask(cluster, python=sys.executable)
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed: pip install ray")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -88,6 +89,9 @@ class LauncherSuite:
         yield launch
         for one in launched:
             one.cancel()
+        if not self.ends_running:
+            for path in reports.iterdir():
+                os.kill(json.loads(path.read_text())[2], signal.SIGTERM)
 
     def wait(self, condition: Callable[[], Any], what: Callable[[], str]) -> Any:
         """The first true value, within `timeout`."""
