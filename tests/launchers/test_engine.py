@@ -98,34 +98,38 @@ def test_neither_is_imported_before_it_is_used():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
+@pytest.fixture(scope="module")
+def dask_scheduler():
+    """The address of a Dask cluster with one worker."""
+    words = [sys.executable, "-W", "ignore", "-c", CLUSTER]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+        yield cluster.stdout.readline().strip()
+        cluster.kill()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A Ray cluster of this machine alone."""
+    import ray
+
+    ray.init(num_cpus=8, log_to_driver=False, include_dashboard=False, logging_level="error")
+    yield
+    ray.shutdown()
+
+
 @pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed: pip install distributed")
 class TestDask(LauncherSuite):
     ends_running = False  # the daemons' own end does, when their host is gone
 
-    @pytest.fixture(scope="class")
-    def cluster(self):
-        words = [sys.executable, "-W", "ignore", "-c", CLUSTER]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
-            yield cluster.stdout.readline().strip()
-            cluster.kill()
-
     @pytest.fixture
-    def launcher(self, cluster):
-        return Dask(cluster, python=sys.executable)
+    def launcher(self, dask_scheduler):
+        return Dask(dask_scheduler, python=sys.executable)
 
 
 @pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed: pip install ray")
 class TestRay(LauncherSuite):
     ends_running = False
 
-    @pytest.fixture(scope="class")
-    def cluster(self):
-        import ray
-
-        ray.init(num_cpus=8, log_to_driver=False, include_dashboard=False, logging_level="error")
-        yield
-        ray.shutdown()
-
     @pytest.fixture
-    def launcher(self, cluster):
+    def launcher(self, ray_cluster):
         return Ray(python=sys.executable)
