@@ -1,4 +1,4 @@
-"""What Dask and Ray share, and both where they are installed."""
+"""What Dask and Ray share, and Dask where it is installed."""
 
 from __future__ import annotations
 
@@ -107,16 +107,6 @@ def dask_scheduler():
         cluster.kill()
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    """A Ray cluster of this machine alone."""
-    import ray
-
-    ray.init(num_cpus=8, log_to_driver=False, include_dashboard=False, logging_level="error")
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed: pip install distributed")
 class TestDask(LauncherSuite):
     ends_running = False  # the daemons' own end does, when their host is gone
@@ -124,12 +114,3 @@ class TestDask(LauncherSuite):
     @pytest.fixture
     def launcher(self, dask_scheduler):
         return Dask(dask_scheduler, python=sys.executable)
-
-
-@pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed: pip install ray")
-class TestRay(LauncherSuite):
-    ends_running = False
-
-    @pytest.fixture
-    def launcher(self, ray_cluster):
-        return Ray(python=sys.executable)
