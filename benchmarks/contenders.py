@@ -140,12 +140,16 @@ def ipyparallel() -> Iterator[Peer]:
 
 @contextmanager
 def parsl() -> Iterator[Peer]:
+    import os
+    import sys
     import tempfile
 
     import parsl as p
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
 
+    # It looks for programs of its own there.
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
     with tempfile.TemporaryDirectory() as directory:
         workers = HighThroughputExecutor(max_workers_per_node=WORKERS, address="127.0.0.1")
         with p.load(Config(executors=[workers], run_dir=directory)):

@@ -1,8 +1,8 @@
 """What every benchmark shares: contenders side by side in one run, medians of interleaved repetitions, one table.
 
 A contender is a generator function: it sets itself up, yields what is to be measured (called once a repetition,
-returns a figure), and cleans up. One whose library is not installed raises `ImportError` and is left out, and
-the table says so.
+returns a figure), and cleans up. One that cannot be set up, as its library is not installed, is left out, and the
+table says so.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def measure(contenders: Mapping[str, Contender], repetitions: int, left_out: dic
             steps = contender()
             try:
                 ready[who] = (steps, next(steps))
-            except ImportError as error:
-                left_out[who] = str(error)
+            except Exception as error:  # not installed, or it cannot be set up here
+                left_out[who] = f"{type(error).__name__}: {error}"
         for repetition in range(repetitions + 1):
             for who, (_, once) in ready.items():
                 figure = once()
