@@ -438,6 +438,21 @@ def test_everywhere_reaches_each_daemon_once():
     assert {copy.daemon for copy in copies} == {1, 2, 3}
 
 
+def test_of_an_everywhere_only_the_callers_copies_count_as_wanted():
+    """The copy of a daemon that came too late for the call was counted off too: a cancel of one withdrew the other."""
+    world = World(Scheduler())
+    world.join(3)
+    copies = world.everywhere(copies=2)
+    (uncounted,) = [daemon for daemon in world.daemons if daemon.data_down[0][0] not in copies]
+
+    uncounted.crash()
+    world.read_data(uncounted)
+    world.cancel(copies[0])
+    (late,) = world.join()
+
+    assert [task.body for task, _ in late.data_down] == [copies[1].body]
+
+
 def test_everywhere_waits_for_the_minimum():
     """A script may call it while daemons are still on their way."""
     world = World(Scheduler())

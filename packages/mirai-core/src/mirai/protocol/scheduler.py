@@ -351,9 +351,9 @@ class Scheduler:
         return Counts(self._arrived - self._completed - executing, executing, self._completed)
 
     def recalling(self, daemon: int) -> tuple[int, int]:
-        """For a daemon that was asked to give tasks back and did not answer: up to which, and how many; else zeros."""
+        """Where a daemon was asked for tasks, has some and did not answer: up to which, how many; else zeros."""
         at = self._daemons.get(daemon)
-        return (0, 0) if at is None or not at.recalling else (at.recalling, len(at.held) - 1)
+        return (0, 0) if at is None or not at.recalling or len(at.held) < 2 else (at.recalling, len(at.held) - 1)
 
     def daemon_counts(self, daemon: int) -> tuple[int, int, Task | None] | None:
         """Tasks assigned, tasks completed, and the one in evaluation; None for a daemon that is not here."""
@@ -505,7 +505,7 @@ class Scheduler:
     def _hidden(self, barrier: _Barrier) -> Task:
         """A copy that nobody waits for."""
         task = Task(barrier.count, barrier.body, 0, blob=barrier.blob)
-        task.everywhere, task.barrier = True, barrier
+        task.everywhere = True  # but not one of those that the caller may want: `barrier` is left out
         self._queued(task)
         return task
 
