@@ -9,13 +9,11 @@ import logging
 import os
 import pickle
 import sys
-import threading
 import time
-import warnings
 from collections import deque
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
 from mirai.protocol.elastic import Load
@@ -27,6 +25,7 @@ from mirai.protocol.window import STALL
 from mirai.protocol.wire import SHARED, FrameError, encode
 from mirai.runtime import lead
 from mirai.runtime.addresses import for_this_machine
+from mirai.runtime.afterwards import Afterwards
 from mirai.runtime.joining import is_private
 from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.local_launcher import GRACE, LocalProcess
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
     from mirai.protocol.wire import Buffer, Frame
+    from mirai.runtime.afterwards import Awaiting
     from mirai.runtime.channel import Channel
     from mirai.runtime.launches import Tracked
     from mirai.runtime.meeting import Arrival
@@ -55,12 +55,7 @@ if TYPE_CHECKING:
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
 TASK = int(Kind.TASK)
 
-log = logging.getLogger("mirai")
-log.addHandler(logging.NullHandler())  # quiet, unless the program sets logging up
-
 FIRST_LOOK, LOOK = 1.0, 20.0  # seconds until it is looked for tasks that no daemon has time for, and looked again
-AGAIN = 0.005  # seconds until a future is told again to conclude
-DEEPEST = 16  # callbacks called from callbacks
 MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
 SILENT = (
     "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
@@ -74,44 +69,6 @@ IN_THE_MIDDLE = (
 )
 TIDY = 0.5  # seconds until what has been lent and borrowed is looked through again
 FORKED = "Connection reset: it belongs to the parent of this forked process"
-
-
-class Awaiting(Protocol):
-    """What the dispatcher needs of a future.
-
-    `settle` and `fail` are called under its lock, and decide in one go: the first wins, whatever runs in the middle.
-    They return None where it was decided before, else whether `conclude` is to be called, without the lock.
-    """
-
-    id: int
-
-    def done(self) -> bool:
-        """Whether it is resolved."""
-        ...
-
-    def settle(self, status: int, count: int, body: Buffer) -> bool | None:
-        """The daemon's answer, still serialized; `status` is one of `Status`."""
-        ...
-
-    def fail(self, error: ErrorValue) -> bool | None:
-        """There will be no answer."""
-        ...
-
-    def conclude(self) -> bool | None:
-        """Tell all who wait; whether `run_callbacks` is to be called.
-
-        None: try again. Its lock is with another thread, which may have lost it; or this one is in the middle of
-        what it guards. It is not waited for, as all else would have to wait, too.
-        """
-        ...
-
-    def orphan(self, error: ErrorValue) -> None:
-        """There will be no answer in this forked child: it is the parent's."""
-        ...
-
-    def run_callbacks(self) -> None:
-        """Code of the user's."""
-        ...
 
 
 class Seen(NamedTuple):
@@ -178,18 +135,12 @@ class Dispatcher:
         self._start_error: DaemonStartError | None = None
         self._census: lead.Timer | None = None  # until it is seen whether there is a task that no daemon has time for
         self._misfit: Task | None = None  # which was told of
-        self._news: deque[tuple[int, str]] = deque()  # to be logged once the lock is free
-        self._resolved: deque[Awaiting] = deque()  # to be concluded once the lock is free
-        self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
         self._ticking = False
         self._beat, self._beating = heartbeat, False
         self._ephemeral = ephemeral
         self._memory = memory
         self._kill_after = kill_after
-        self._waiting_for_room: list[Once] = []
-        self._waiting_for_quiet: list[Once] = []
         self._stacks: dict[tuple[int, int], _Stack] = {}  # asked for, by daemon and task
-        self._calling = threading.local()
         self._closed = False
         self._own_url = local_url() if url is None else ""
         # Where everybody may dial, visitors have an address of their own, which goes with this process.
@@ -200,6 +151,14 @@ class Dispatcher:
             make_local(each)
         self._lead = lead.join()
         self.uninterrupted = self._lead.uninterrupted  # a context in which signal handlers wait
+        self._afterwards = Afterwards(
+            self._orders,
+            self._lead,
+            lambda: self._closed or self.has_room(),
+            lambda: self._closed or self._is_quiet(),
+        )
+        self._resolved, self._follow_up = self._afterwards.resolved, self._afterwards.follow_up  # needed for each task
+        self._tell = self._afterwards.tell
         self.tickets = Tickets()
         try:
             self._meeting = Meeting(
@@ -299,7 +258,7 @@ class Dispatcher:
                 unresolved = [self._fail(task, error) for task in tasks]
                 self._orders.perform(lambda: self._withdraw(list(compress(tasks, unresolved))))
             self._lead.nudge()
-            self._run_callbacks()
+            self._follow_up()
         return unresolved
 
     def _withdraw(self, tasks: list[Task]) -> None:
@@ -321,7 +280,7 @@ class Dispatcher:
                 if self._ephemeral:
                     self._orders.perform(self._dismiss)
             self._lead.nudge()
-            self._run_callbacks()
+            self._follow_up()
 
     def _do(self, order: Callable[[], object]) -> None:
         """Perform an order, then what follows from it."""
@@ -329,7 +288,7 @@ class Dispatcher:
             try:
                 self._orders.perform(order)
             finally:
-                self._run_callbacks()
+                self._follow_up()
 
     def _torn(self, error: BaseException) -> None:
         """An order was left in its middle: its state is not to be trusted, and nobody must wait for it in vain."""
@@ -356,7 +315,7 @@ class Dispatcher:
         """Wait until `has_room`."""
         while not self.has_room():
             once = Once()
-            self._waiting_for_room.append(once)
+            self._afterwards.waiting_for_room.append(once)
             self._check_open()
             if self.has_room():
                 return
@@ -366,7 +325,7 @@ class Dispatcher:
         """Wait until no task is queued or in evaluation."""
         while not self._closed and not self._is_quiet():
             once = Once()
-            self._waiting_for_quiet.append(once)
+            self._afterwards.waiting_for_quiet.append(once)
             if not self._closed and not self._is_quiet():
                 self.wait(once)
 
@@ -534,7 +493,7 @@ class Dispatcher:
                     peer.is_revoked = True
                     self._orders.perform(partial(self._gone, peer, "was cut off, as its ticket was revoked"))
             self._lead.nudge()
-            self._run_callbacks()
+            self._follow_up()
         return new
 
     def wait_for_daemons(self, n: int, timeout: float) -> None:
@@ -614,7 +573,7 @@ class Dispatcher:
     def abandon(self) -> None:
         """In a forked child: close the copies of the parent's sockets, without a goodbye."""
         self._closed = True
-        self._orders = Orders(self._torn)
+        self._orders = self._afterwards.orders = Orders(self._torn)
         for task in self.scheduler.unfinished():
             if task.future is not None:
                 task.future.orphan(ConnectionReset(FORKED))
@@ -943,10 +902,6 @@ class Dispatcher:
         tasks += self.deferred
         return sorted(tasks, key=lambda task: task.future.id)
 
-    def _tell(self, level: int, text: str) -> None:
-        """Log it, once the lock is free; what is an error to users, they are warned of too."""
-        self._news.append((level, text))
-
     # Actions
 
     def _perform(self, actions: Sequence[Action], gone: Peer | None = None, how: str = "") -> None:
@@ -1020,62 +975,6 @@ class Dispatcher:
         if told:
             self._resolved.append(task.future)
         return told is not None
-
-    def _run_callbacks(self) -> None:
-        """After an order, without the lock: tell who waits, call code of the user's."""
-        resolved, concluded = self._resolved, self._concluded
-        if not (resolved or concluded or self._waiting_for_room or self._waiting_for_quiet or self._news):
-            return
-        if self._orders.is_mine():  # in the middle of something
-            self._lead.call_at(time.monotonic(), self._run_callbacks)
-            return
-        if resolved:
-            while resolved:
-                try:
-                    future = resolved[0]
-                    told = future.conclude()
-                    if told:
-                        concluded.append(future)
-                    elif told is None:
-                        self._lead.call_at(time.monotonic() + AGAIN, partial(self._conclude_later, future))
-                    resolved.remove(future)  # only now, lest a signal handler raises before
-                except (IndexError, ValueError):
-                    pass  # another thread has done it
-            self._lead.nudge()
-        while self._news:
-            try:
-                level, text = self._news.popleft()
-            except IndexError:
-                break  # another thread took the last one
-            log.log(level, text)
-            if level >= logging.ERROR:
-                with contextlib.suppress(Warning):  # raised here it would end the thread that drives the sockets
-                    warnings.warn(text, RuntimeWarning, stacklevel=2)
-        if self._waiting_for_room and (self._closed or self.has_room()):
-            while self._waiting_for_room:
-                self._waiting_for_room.pop().happen()
-            self._lead.nudge()
-        if self._waiting_for_quiet and (self._closed or self._is_quiet()):
-            while self._waiting_for_quiet:
-                self._waiting_for_quiet.pop().happen()
-            self._lead.nudge()
-        depth = getattr(self._calling, "depth", 0)
-        if not concluded or depth >= DEEPEST:
-            return  # callbacks that resolve futures that have callbacks: no deeper, but after the first of them
-        self._calling.depth = depth + 1
-        try:
-            while concluded:
-                try:
-                    future = concluded.popleft()
-                except IndexError:
-                    return  # another thread took the last one
-                future.run_callbacks()
-        finally:
-            self._calling.depth = depth
-
-    def _conclude_later(self, future: Awaiting) -> None:
-        self._resolved.append(future)
-        self._run_callbacks()
 
 
 class _Stack(Once):

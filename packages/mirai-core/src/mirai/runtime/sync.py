@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from mirai.errors import ErrorValue
     from mirai.protocol.scheduler import Blob, Task
-    from mirai.runtime.dispatcher import Awaiting
+    from mirai.runtime.afterwards import Awaiting
     from mirai.runtime.lead import Awaited
 
 
