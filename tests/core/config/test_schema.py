@@ -9,7 +9,7 @@ import pytest
 
 from mirai.api.daemons import daemons
 from mirai.config.schema import DaemonOptions, Launch, Profile
-from mirai.runtime.daemon import Options
+from mirai.runtime.options import Options
 
 
 def names(cls) -> set[str]:

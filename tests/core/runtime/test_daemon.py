@@ -18,7 +18,6 @@ from mirai import ConnectionReset, call_mirai, collect_mirai, daemons, info, lau
 from mirai.protocol.handshake import Hello
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import Decoder, encode
-from mirai.runtime.daemon import Options
 from mirai.transport.schemes import listen
 from tests.core import tasks
 from tests.waiting import wait_until
@@ -344,52 +343,6 @@ def test_an_import_that_is_interrupted_can_be_done_again(one, tmp_path, monkeypa
 
     text = "import sys; sys.path.insert(0, path); import slow_to_load; slow_to_load.value"
     assert mirai(text, path=str(tmp_path)).result(PROMPT) == 1
-
-
-# Options
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("maxtasks", 0),
-        ("maxtasks", "many"),
-        ("idletime", -1),
-        ("idletime", True),
-        ("idletime", float("nan")),
-        ("walltime", 0),
-        ("timerstart", -1),
-        ("autoexit", "never"),
-        ("autoexit", 999),
-        ("cleanup", 16),
-        ("output", "loud"),
-        ("asyncdial", 2),
-        ("dispatcher", None),
-    ],
-)
-def test_an_option_that_makes_no_sense_is_refused(option, value):
-    """By its name, with what may be."""
-    with pytest.raises(ValueError, match=f"{option}=.*give"):
-        Options(**{option: value})
-
-
-def test_an_option_that_there_is_not_is_refused():
-    """With those that there are."""
-    with pytest.raises(TypeError, match="'colour'.*maxtasks"):
-        Options(colour="red")
-
-
-def test_options_may_be_words():
-    """As a command line has them."""
-    options = Options(maxtasks="3", idletime="1.5", autoexit="False", cleanup="5", output="True", asyncdial="true")
-
-    assert (options.maxtasks, options.idletime, options.autoexit, options.output, options.asyncdial) == (
-        3,
-        1.5,
-        False,
-        True,
-        True,
-    )
 
 
 def test_a_daemon_that_is_terminated_takes_its_task_with_it(two, tmp_path):

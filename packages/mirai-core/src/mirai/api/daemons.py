@@ -19,8 +19,8 @@ from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
 from mirai.runtime import evaluate
 from mirai.runtime import profile as profiles
-from mirai.runtime.daemon import Options
 from mirai.runtime.dispatcher import Dispatcher
+from mirai.runtime.options import Options
 from mirai.runtime.profile import START, Profile
 from mirai.runtime.sync import Sync
 from mirai.transport.urls import TLS_SCHEMES, host_url, local_url, parse

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mirai.runtime import daemon as runtime
 from mirai.runtime import profile as profiles
 from mirai.runtime.joining import take_ticket
+from mirai.runtime.options import Options
 from mirai.runtime.sync import Sync
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def launch_local(n: int = 1, *, compute: str | None = None, **daemon_options: An
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n={n!r}: give the number of daemons to start, 1 or more")
-    runtime.Options(**daemon_options)
+    Options(**daemon_options)
     profile = profiles.require(compute)
     if profile.service.immediate:
         raise RuntimeError(f"profile {profile.name!r} is synchronous: daemons cannot be launched for it")
@@ -67,7 +68,7 @@ def launch_remote(
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n={n!r}: give the number of daemons to start, 1 or more")
     check_launcher(remote)
-    runtime.Options(**daemon_options)
+    Options(**daemon_options)
     profile = profiles.require(compute)
     service = profile.service
     if isinstance(service, Sync):
@@ -139,4 +140,4 @@ def daemon(url: str, **options: Any) -> int:
 
     Source: `daemon()` in R.
     """
-    return int(runtime.serve(url, runtime.Options(**options), ticket=take_ticket()))
+    return int(runtime.serve(url, Options(**options), ticket=take_ticket()))
