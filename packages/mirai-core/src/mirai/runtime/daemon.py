@@ -23,6 +23,7 @@ from mirai.protocol.messages import EVERYWHERE, Kind, Status
 from mirai.protocol.wire import HEADER, SHARED, Decoder, FrameError, body_size, encode, pieces
 from mirai.runtime import cleanup
 from mirai.runtime.evaluate import NOTHING, Evaluator, Interrupted, Leave, not_mapped
+from mirai.runtime.in_hand import INTERRUPT, InHand
 from mirai.runtime.joining import Refused, join, take_ticket
 from mirai.runtime.options import Options
 from mirai.transport.schemes import PeerError, dial
@@ -31,7 +32,6 @@ from mirai.transport.urls import remove_local
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
     from typing import Any
 
     from mirai.protocol.wire import Body, Buffer, Frame
@@ -44,28 +44,10 @@ UNEASY = 2.0  # seconds of dialling in vain after which a daemon says what it wa
 REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
-INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets its handlers
-AGAIN = 0.001  # seconds until a task is interrupted again that has not noticed, at first
-LEAST = 0.1  # and after many times
-IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
 
 # Looking a member up in its enumeration takes longer than all else about a frame.
 TASK, RESULT, CANCELLED = int(Kind.TASK), int(Kind.RESULT), int(Status.CANCELLED)
 LARGEST_AUX = 0xFFFFFFFF
-
-
-def _importing(frame: FrameType | None) -> bool:
-    """Whether the task is in the middle of an import."""
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith("mirai.runtime."):
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            return True
-        frame = frame.f_back
-    return False
-
-
-def _is_of(frame: FrameType, package: str) -> bool:
-    module: str = frame.f_globals.get("__name__", "")
-    return module.startswith(package)
 
 
 class Daemon:
@@ -84,23 +66,20 @@ class Daemon:
         self._begun = 0  # the last task begun
         self._recalled = 0  # of those not begun, the ones up to this one are not ours any more
         self._skipped: set[int] = set()  # cancelled before they began
-        self._interrupts = 0  # the task that was interrupted last
-        self._asked = 0.0  # when the host wanted a task to be interrupted
         self._leaving = False
         self._served = False  # the main thread is through
         self._is_welcome = False  # the host has let us in
         self._host_is_gone = False  # the control connection has ended
-        self._main_thread = _thread.get_ident()
         self._exit = Exit.DISCONNECTED
         self._evaluator = Evaluator(options.cleanup)
+        self._in_hand = InHand(self._evaluator, lambda: self._leaving or self._is_abandoned())
         shares.find = self._evaluator.shared
         self._saying = _thread.allocate_lock()  # held to send on the control connection
         self._lent: Loans | None = None  # once there are any
 
     def serve(self) -> int:
         """Evaluate tasks until a limit, or the host, says stop."""
-        handlers = {INTERRUPT: self._interrupted, signal.SIGINT: self._keyboard}
-        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        self._in_hand.take_signals()
         interval = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH)
         os.register_at_fork(after_in_child=self._forget_in_child)
@@ -118,8 +97,7 @@ class Daemon:
             if self._lent is not None:
                 self._lent.close()
             sys.setswitchinterval(interval)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            self._in_hand.give_signals_back()
         if self._exit == Exit.DISCONNECTED:
             self._clear_away()
             if self.persists:
@@ -286,28 +264,6 @@ class Daemon:
         if self._lent is not None and (frames := self._lent.frees()):
             self._data.sendall(frames)
 
-    # Signals, in the main thread
-
-    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
-        if self._evaluator.armed:
-            if self._leaving or self._is_abandoned():
-                raise Leave
-            target = self._evaluator.target
-            # Only once, so that a task may catch it and go on. And not in an import, while that may still end:
-            # a compiled module that was interrupted while it loaded cannot be loaded again.
-            if self._evaluator.armed == target != self._interrupts and not (
-                _importing(frame) and time.monotonic() - self._asked < IMPORT
-            ):
-                self._interrupts = target
-                raise Interrupted
-
-    def _keyboard(self, signum: int, frame: FrameType | None) -> None:
-        if self._evaluator.armed:
-            raise KeyboardInterrupt
-        # Between two tasks there is nothing to interrupt. One that a person started ends there.
-        if sys.stdin is not None and sys.stdin.isatty():
-            raise Leave
-
     # The control thread
 
     def _listen(self) -> None:
@@ -322,7 +278,7 @@ class Daemon:
                     elif kind == Kind.RECALL:
                         self._give_back(seq)
                     elif kind == Kind.STACK:
-                        self._say(encode(Kind.STACK, self._stack(seq).encode(), seq=seq))
+                        self._say(encode(Kind.STACK, self._in_hand.stack(seq).encode(), seq=seq))
                     elif kind == Kind.PING:
                         self._say(encode(Kind.PING))
                     elif kind == Kind.SEGMENT:
@@ -359,8 +315,8 @@ class Daemon:
                 self._skipped.add(seq)
             if seq != self._begun:
                 return  # not begun, or done with: then the one in hand, which may be wanted too, is another one
-            self._evaluator.target, self._asked = seq, time.monotonic()
-        _thread.start_new_thread(self._insist, (seq,))
+            self._in_hand.aim(seq)
+        _thread.start_new_thread(self._in_hand.insist, (seq,))
 
     def _is_abandoned(self) -> bool:
         """Whether the host has gone, and this daemon is to go with it. The control thread may not get to say so."""
@@ -373,32 +329,10 @@ class Daemon:
         except OSError:
             return True
 
-    def _insist(self, seq: int) -> None:
-        """Interrupt a task until it has noticed: a signal just before a system call does not end that call."""
-        pause = AGAIN
-        while self._evaluator.armed == seq != self._interrupts:
-            signal.pthread_kill(self._main_thread, INTERRUPT)
-            time.sleep(pause)
-            pause = min(2 * pause, LEAST)
-
     def _give_back(self, last: int) -> None:
         with self._lock:
             begun, self._recalled = self._begun, max(self._recalled, last)
         self._say(encode(Kind.RECALLED, seq=begun))
-
-    def _stack(self, seq: int) -> str:
-        import traceback
-
-        frames = list(traceback.walk_stack(sys._current_frames()[self._main_thread]))  # the innermost first
-        while frames and frames.pop()[0].f_code is not Evaluator.run.__code__:
-            pass  # what called the task
-        while frames and _is_of(frames[-1][0], "mirai.runtime."):
-            frames.pop()  # likewise
-        while frames and _is_of(frames[0][0], "mirai."):
-            del frames[0]  # where it waits for a task of its own
-        if self._evaluator.armed != seq:
-            return ""
-        return "".join(traceback.StackSummary.extract(frames[::-1]).format()) or "  in compiled code\n"
 
     def _host_left(self) -> None:
         self._host_is_gone = True  # first: who sets the one looks at the other
@@ -422,7 +356,7 @@ class Daemon:
             self._data.shutdown(2)
         except OSError:
             pass  # closed already
-        signal.pthread_kill(self._main_thread, INTERRUPT)
+        self._in_hand.alert()
         time.sleep(GRACE)
         if not self._served:
             self._clear_away()
