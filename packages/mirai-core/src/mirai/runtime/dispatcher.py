@@ -10,7 +10,6 @@ import os
 import pickle
 import sys
 import time
-from collections import deque
 from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +27,7 @@ from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.afterwards import Afterwards
 from mirai.runtime.joining import is_private
 from mirai.runtime.launches import FAILED, SUBMITTED, Launches
+from mirai.runtime.lending import Lending
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
 from mirai.runtime.once import Once
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
-    from mirai.protocol.wire import Buffer, Frame
+    from mirai.protocol.wire import Frame
     from mirai.runtime.afterwards import Awaiting
     from mirai.runtime.channel import Channel
     from mirai.runtime.launches import Tracked
@@ -67,7 +67,6 @@ IN_THE_MIDDLE = (
     "one cannot wait here: this code (a finalizer, most likely) runs in the middle of what is waited for; "
     "let it cancel or submit, and wait elsewhere"
 )
-TIDY = 0.5  # seconds until what has been lent and borrowed is looked through again
 FORKED = "Connection reset: it belongs to the parent of this forked process"
 
 
@@ -183,7 +182,7 @@ class Dispatcher:
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
-        self._tidying = False
+        self._lending = Lending(self._online, lambda: self._closed, self._hear, self._order_in)
         shared.join()
         _open.add(self)
         if open:
@@ -621,9 +620,7 @@ class Dispatcher:
         if self._beat is not None and not arrival.is_private:
             peer.heartbeat = Heartbeat()
             self._go_on_beating()
-        if shared.AVAILABLE and hello.host == os.uname().nodename and peer.control.comes_from(hello.pid):
-            peer.control.descriptors = deque()
-            peer.exchange = shared.Exchange(peer.control.hand_over)
+        if self._lending.offer(peer):
             self.place = shared.place
         setup = {
             "path": sys.path,
@@ -666,7 +663,7 @@ class Dispatcher:
             code = frames.pop()[3]
         results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames if kind == RESULT]
         if len(results) < len(frames):
-            frames = self._take_back(peer, frames)
+            frames = self._lending.take_back(peer, frames)
         if results:
             finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
             # Also where it leaves: some may be for other daemons, and what it was sent comes back.
@@ -677,7 +674,7 @@ class Dispatcher:
                 if status & SHARED:
                     status ^= SHARED
                     try:
-                        body = self._map(peer, body)
+                        body = self._lending.view(peer, body)
                     except (FrameError, OSError) as error:
                         if future is not None:
                             text = f"the result is in shared memory that cannot be mapped here: {error}"
@@ -736,54 +733,6 @@ class Dispatcher:
             elif kind == Kind.DROP and peer.exchange is not None:
                 peer.exchange.unmap(seq)
         return bool(frames)
-
-    # Shared memory
-
-    def _map(self, peer: Peer, body: Buffer) -> memoryview:
-        """The body that is in a daemon's shared memory."""
-        if peer.exchange is None:
-            raise FrameError("a result in shared memory, which was not offered")
-        self._tidy_later()
-        # The daemon said so on the other connection, and before.
-        while not peer.exchange.knows(body) and self._hear(peer):
-            pass
-        return peer.exchange.view(body)
-
-    def _take_back(self, peer: Peer, frames: list[Frame]) -> list[Frame]:
-        """Without those that give back a block; a daemon sends these among its results."""
-        results = []
-        for frame in frames:
-            kind, _, _, _, seq, _ = frame
-            if kind == RESULT:
-                results.append(frame)
-            elif kind == Kind.FREE and peer.exchange is not None:
-                peer.exchange.freed(seq)
-            else:
-                raise FrameError(f"a frame of kind {kind} among its results")
-        return results
-
-    def _tidy_later(self) -> None:
-        if not self._tidying:
-            self._tidying = True
-            self._order_in(TIDY, self._tidy)
-
-    def _tidy(self) -> None:
-        """Give back what is not used here any more, and let memory go that was not used for a while."""
-        self._tidying = False
-        if self._closed:
-            return
-        long_ago = time.monotonic() - shared.KEPT
-        shared.trim(long_ago)
-        for peer in self._online():
-            if peer.exchange is not None:
-                data, control = peer.exchange.tidied(long_ago)
-                data += peer.forget()
-                if data:
-                    peer.data.write([data])
-                if control:
-                    peer.control.write([control])
-                if peer.exchange.in_use:
-                    self._tidy_later()
 
     # Daemons go
 
@@ -911,7 +860,7 @@ class Dispatcher:
                 peer.give(action.tasks)
                 if peer.has_lent:
                     peer.has_lent = False
-                    self._tidy_later()
+                    self._lending.tidy_later()
             elif isinstance(action, Cancel):
                 self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
                 if self._kill_after is not None:
