@@ -27,7 +27,7 @@ from mirai import (
     status,
 )
 from mirai.protocol.limits import LEAVE
-from mirai.runtime import dispatcher, vigil
+from mirai.runtime import misfits, recalls, vigil
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -73,7 +73,7 @@ def has_ended(pid):
 
 def test_a_task_that_no_daemon_has_time_for_is_told_of(url, start, monkeypatch, caplog):
     """It must not wait in silence."""
-    monkeypatch.setattr(dispatcher, "FIRST_LOOK", 0.1)
+    monkeypatch.setattr(misfits, "FIRST_LOOK", 0.1)
     monkeypatch.setenv("MIRAI_UNTIL", str(time.time() + 60))
     with daemons(url=url), caplog.at_level(logging.ERROR, "mirai"):
         start(url)
@@ -421,7 +421,7 @@ def test_a_local_url_may_be_listened_at_again():
 
 def test_a_daemon_that_does_not_give_tasks_back_is_told_of(monkeypatch, caplog):
     """One that is stopped holds on to what it was given ahead: who waits for that must learn why."""
-    monkeypatch.setattr(dispatcher, "MUTE", 0.2)
+    monkeypatch.setattr(recalls, "MUTE", 0.2)
     with daemons(2):
         row = status().daemons[0]
         for _ in range(50):

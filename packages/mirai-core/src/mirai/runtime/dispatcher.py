@@ -30,9 +30,11 @@ from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.lending import Lending
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
+from mirai.runtime.misfits import Misfits
 from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
 from mirai.runtime.peer import Peer
+from mirai.runtime.recalls import Recalls
 from mirai.runtime.vigil import Vigil
 from mirai.runtime.visits import Visits
 from mirai.transport import shared
@@ -53,10 +55,7 @@ if TYPE_CHECKING:
     from mirai.transport.tls import Identity
 
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
-TASK = int(Kind.TASK)
 
-FIRST_LOOK, LOOK = 1.0, 20.0  # seconds until it is looked for tasks that no daemon has time for, and looked again
-MUTE = 10.0  # seconds until it is said that a daemon does not give back what was recalled
 SILENT = (
     "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
     "(daemons(heartbeat=…) sets the bound)"
@@ -132,8 +131,6 @@ class Dispatcher:
         self._by_hand: set[Ticket] = set()  # given to users, who have not started a daemon by it yet
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
-        self._census: lead.Timer | None = None  # until it is seen whether there is a task that no daemon has time for
-        self._misfit: Task | None = None  # which was told of
         self._ticking = False
         self._beat, self._beating = heartbeat, False
         self._ephemeral = ephemeral
@@ -182,6 +179,8 @@ class Dispatcher:
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
+        self._misfits = Misfits(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
+        self._recalls = Recalls(self.scheduler, self._order_in, self._tell)
         self._lending = Lending(self._online, lambda: self._closed, self._hear, self._order_in)
         shared.join()
         _open.add(self)
@@ -635,8 +634,8 @@ class Dispatcher:
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
         now = time.monotonic()
         self._perform(self.scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
-        if hello.left and self._census is None:
-            self._census = self._order_in(FIRST_LOOK, self._look_for_misfits)
+        if hello.left:
+            self._misfits.expect()
         self._check_joined()
 
     def _check_joined(self) -> None:
@@ -830,18 +829,6 @@ class Dispatcher:
             self._fail(task, ConnectionReset(reason))
             self._perform(self.scheduler.task_cancelled(task, time.monotonic()))
 
-    def _look_for_misfits(self) -> None:
-        """A task must not wait in silence for a daemon that has the time."""
-        self._census = None
-        if self._closed or not any(peer.hello.left for peer in self._online()):
-            return
-        task = self.scheduler.misfit(time.monotonic())
-        if task is not None and task is not self._misfit:
-            self._misfit = task
-            text = f"a task that is said to take {task.expected:g} s waits, and no daemon has that much time left"
-            self._tell(logging.ERROR, f"{text}: launch one, or cancel it")
-        self._census = self._order_in(LOOK, self._look_for_misfits)
-
     def _order_in(self, seconds: float, order: Callable[[], object]) -> lead.Timer:
         return self._lead.call_at(time.monotonic() + seconds, lambda: self._do(order))
 
@@ -869,29 +856,12 @@ class Dispatcher:
                 peer = self.peers[action.daemon]
                 peer.control.write([encode(Kind.RECALL, seq=action.seq)])
                 if not peer.recalled_from:
-                    self._expect_recalled(peer, action.seq)
+                    self._recalls.expect(peer, action.seq)
             elif isinstance(action, Lost) and action.task.future is not None:
                 self._fail(action.task, ConnectionReset(NEVER_REACHED) if gone is None else gone.lost(how))
         if not self._ticking and self.scheduler.tick_needed():
             self._ticking = True
             self._order_in(STALL, self._tick)
-
-    def _expect_recalled(self, peer: Peer, seq: int) -> None:
-        peer.recalled_from = True
-        self._order_in(MUTE, lambda: self._miss_recalled(peer, seq))
-
-    def _miss_recalled(self, peer: Peer, seq: int) -> None:
-        """Tasks are with a daemon that does not give them back: who waits for them must know why."""
-        peer.recalled_from = False
-        now, waiting = self.scheduler.recalling(peer.number)
-        if now == seq:
-            self._tell(
-                logging.ERROR,
-                f"daemon {peer.row} (pid {peer.hello.pid} on {peer.hello.host}) has not answered for {MUTE:g} s: it is "
-                f"stopped, or its task lets no other thread run; tasks that wait behind that one: {waiting}",
-            )
-        elif now:
-            self._expect_recalled(peer, now)
 
     def _kill(self, peer: Peer, seq: int) -> None:
         """A task did not end on being cancelled: end its daemon, and start another one in its place."""
