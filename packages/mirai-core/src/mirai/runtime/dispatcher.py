@@ -12,11 +12,10 @@ import sys
 import time
 from functools import partial
 from itertools import compress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
 from mirai.protocol.elastic import Load
-from mirai.protocol.heartbeat import BEATS, Heartbeat
 from mirai.protocol.messages import Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
 from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
@@ -34,7 +33,9 @@ from mirai.runtime.misfits import Misfits
 from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
 from mirai.runtime.peer import Peer
+from mirai.runtime.pulse import Pulse
 from mirai.runtime.recalls import Recalls
+from mirai.runtime.seen import Seen
 from mirai.runtime.vigil import Vigil
 from mirai.runtime.visits import Visits
 from mirai.transport import shared
@@ -43,7 +44,7 @@ from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mirai.protocol.scheduler import Action, Counts, Task
+    from mirai.protocol.scheduler import Action, Task
     from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
@@ -56,10 +57,6 @@ if TYPE_CHECKING:
 
 RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
 
-SILENT = (
-    "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
-    "(daemons(heartbeat=…) sets the bound)"
-)
 NEVER_REACHED = "Connection reset: its daemon left before everywhere() reached it"
 RESET = "its profile was reset first"
 IN_THE_MIDDLE = (
@@ -67,17 +64,6 @@ IN_THE_MIDDLE = (
     "let it cancel or submit, and wait elsewhere"
 )
 FORKED = "Connection reset: it belongs to the parent of this forked process"
-
-
-class Seen(NamedTuple):
-    """What goes on in a dispatcher, at one moment."""
-
-    counts: Counts
-    memory: tuple[int, int]  # bytes queued, and at most ever
-    daemons: list[tuple[Peer, tuple[int, int, Task | None]]]  # tasks assigned, completed, and the one in hand
-    joined: int  # daemons, ever
-    refused: int  # connections that were refused or cut off
-    launches: list[Tracked]
 
 
 class Dispatcher:
@@ -132,7 +118,6 @@ class Dispatcher:
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
         self._ticking = False
-        self._beat, self._beating = heartbeat, False
         self._ephemeral = ephemeral
         self._memory = memory
         self._kill_after = kill_after
@@ -179,6 +164,7 @@ class Dispatcher:
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
+        self._pulse = Pulse(heartbeat, lambda: () if self._closed else self._online(), self._gone, self._order_in)
         self._misfits = Misfits(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
         self._recalls = Recalls(self.scheduler, self._order_in, self._tell)
         self._lending = Lending(self._online, lambda: self._closed, self._hear, self._order_in)
@@ -616,16 +602,15 @@ class Dispatcher:
         self.peers[peer.number] = peer
         peer.data._readable = lambda: self._do(lambda: self._data_came(peer))
         peer.control._readable = lambda: self._do(lambda: self._control_came(peer))
-        if self._beat is not None and not arrival.is_private:
-            peer.heartbeat = Heartbeat()
-            self._go_on_beating()
+        if not arrival.is_private:
+            self._pulse.begin(peer)
         if self._lending.offer(peer):
             self.place = shared.place
         setup = {
             "path": sys.path,
             "number": peer.number,
             "private": bool(self._own_url),
-            "heartbeat": None if peer.heartbeat is None else self._beat,
+            "heartbeat": None if peer.heartbeat is None else self._pulse.beat,
             "shared": peer.exchange is not None,
             **self._setup,
         }
@@ -696,23 +681,6 @@ class Dispatcher:
             self._hear(peer)
         except FrameError as error:
             self._cut(peer, error)
-
-    def _go_on_beating(self) -> None:
-        if not self._beating and self._beat is not None:
-            self._beating = True
-            self._order_in(self._beat, self._ask_who_is_there)
-
-    def _ask_who_is_there(self) -> None:
-        self._beating = False
-        for peer in self._online() if not self._closed else ():
-            if peer.heartbeat is None or self._beat is None:
-                continue
-            if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
-                self._gone(peer, SILENT.format(BEATS * self._beat))
-                continue
-            peer.data.heard = peer.control.heard = False
-            peer.control.write([encode(Kind.PING)])
-            self._go_on_beating()
 
     def _hear(self, peer: Peer) -> bool:
         """Read from the control connection; whether there was anything."""

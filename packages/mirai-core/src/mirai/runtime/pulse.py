@@ -9,9 +9,22 @@ from __future__ import annotations
 import socket
 import struct
 
-from mirai.protocol.heartbeat import BEATS
+from mirai.protocol.heartbeat import BEATS, Heartbeat
+from mirai.protocol.messages import Kind
+from mirai.protocol.wire import encode
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mirai.runtime.lead import Timer
+    from mirai.runtime.peer import Peer
 
 PATIENCE = 20  # beats without a word from the host, where the kernel cannot be asked
+SILENT = (
+    "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
+    "(daemons(heartbeat=…) sets the bound)"
+)
 
 
 def watch_host(control: socket.socket, data: socket.socket, beat: float) -> None:
@@ -33,3 +46,49 @@ def watch_host(control: socket.socket, data: socket.socket, beat: float) -> None
         # Not on the data connection: a host that is stopped while it receives a large result has a full buffer, and
         # Linux counts that, too.
         control.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1000 * BEATS * seconds)
+
+
+class Pulse:
+    """The host's: that of one dispatcher, under whose lock all is called."""
+
+    def __init__(
+        self,
+        beat: float | None,
+        online: Callable[[], Sequence[Peer]],
+        gone: Callable[[Peer, str], None],
+        order_in: Callable[[float, Callable[[], object]], Timer],
+    ) -> None:
+        """Nobody is asked yet.
+
+        Args:
+            beat: seconds from one question to the next; None: nobody is ever asked.
+            online: the daemons that are here.
+            gone: takes leave of one, and says how it went.
+            order_in: calls something, so many seconds from now.
+        """
+        self.beat = beat
+        self._online, self._gone, self._order_in = online, gone, order_in
+        self._is_due = False  # they will be asked
+
+    def begin(self, peer: Peer) -> None:
+        """Of a daemon that has joined from across a network."""
+        if self.beat is not None:
+            peer.heartbeat = Heartbeat()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._is_due and self.beat is not None:
+            self._is_due = True
+            self._order_in(self.beat, self._ask)
+
+    def _ask(self) -> None:
+        self._is_due = False
+        for peer in self._online():
+            if peer.heartbeat is None or self.beat is None:
+                continue
+            if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
+                self._gone(peer, SILENT.format(BEATS * self.beat))
+                continue
+            peer.data.heard = peer.control.heard = False
+            peer.control.write([encode(Kind.PING)])
+            self._go_on()

@@ -18,10 +18,10 @@ from mirai.protocol.serialize import joined
 from mirai.protocol.serializers import Serializers
 from mirai.protocol.shares import needed
 from mirai.runtime.cleanup import Cleanup
-from mirai.runtime.dispatcher import Seen
 from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
 from mirai.runtime.seeding import Kept
+from mirai.runtime.seen import Seen
 from mirai.transport import shared
 
 if TYPE_CHECKING:
