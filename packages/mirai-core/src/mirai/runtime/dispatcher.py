@@ -18,14 +18,13 @@ from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.elastic import Load
 from mirai.protocol.messages import Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
-from mirai.protocol.tickets import ID_SIZE, SECRET_SIZE, Tickets
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import SHARED, FrameError, encode
 from mirai.runtime import lead
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.afterwards import Afterwards
+from mirai.runtime.expected import Expected
 from mirai.runtime.joining import is_private
-from mirai.runtime.launches import FAILED, SUBMITTED, Launches
 from mirai.runtime.lending import Lending
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
@@ -107,14 +106,11 @@ class Dispatcher:
         self.serializers: Serializers | None = None
         self._setup = dict(setup or {})
         self._orders = Orders(self._torn)
-        self._processes: dict[str, LocalProcess] = {}
         self._launches = itertools.count(1)
         self.deferred: set[Task] = set()  # to be submitted once their arguments are there
         self._joined = 0
-        self._rows = itertools.count(1)
         self._cut_off = 0
-        self.launches = Launches(self._launches_failed)
-        self._by_hand: set[Ticket] = set()  # given to users, who have not started a daemon by it yet
+        self._expected = Expected(self._launches_failed)
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
         self._ticking = False
@@ -140,13 +136,12 @@ class Dispatcher:
         )
         self._resolved, self._follow_up = self._afterwards.resolved, self._afterwards.follow_up  # needed for each task
         self._tell = self._afterwards.tell
-        self.tickets = Tickets()
         try:
             self._meeting = Meeting(
                 urls,
                 private,
                 tls,
-                self.tickets,
+                self._expected.tickets,
                 self._lead,
                 self._do,
                 self._join,
@@ -287,9 +282,8 @@ class Dispatcher:
         """Nobody wants the one task any more that a daemon was started for."""
         for peer in self._online():
             peer.control.write([encode(Kind.EXIT)])
-        for process in self._processes.values():
-            if not process.connected:
-                process.kill()
+        for process in self._expected.starting():
+            process.kill()
 
     def has_room(self) -> bool:
         """Whether the queued payloads are within the memory budget."""
@@ -345,7 +339,7 @@ class Dispatcher:
                 [(peer, self._counts(peer)) for peer in self.peers.values()],
                 self._joined,
                 self._meeting.refused + self._cut_off,
-                list(self.launches.rows),
+                list(self._expected.launches.rows),
             )
 
     def _counts(self, peer: Peer) -> tuple[int, int, Task | None]:
@@ -357,11 +351,8 @@ class Dispatcher:
     def load(self) -> Load:
         """What there is to do, and who is there to do it, or on the way."""
         with self._orders.lock:
-            counts, rows = self.scheduler.counts(), self.launches.rows
-            starting = sum(1 for process in self._processes.values() if not process.connected)
-            coming = starting + sum(1 for row in rows if row.state == SUBMITTED)
-            failed = sum(1 for row in rows if row.state == FAILED)
-            return Load(counts.awaiting, counts.executing, len(self._online()), coming, failed)
+            counts, expected = self.scheduler.counts(), self._expected
+            return Load(counts.awaiting, counts.executing, len(self._online()), expected.coming(), expected.failed())
 
     def could_not_launch(self, reason: str) -> None:
         """Daemons that tasks wait for could not be launched: these must not wait in silence."""
@@ -378,12 +369,7 @@ class Dispatcher:
     def is_deserted(self) -> bool:
         """Whether no daemon is connected, and none is on its way."""
         with self._orders.lock:
-            return not (
-                self._online()
-                or self._meeting.is_expecting()
-                or self.launches.is_pending()
-                or any(not process.connected for process in self._processes.values())
-            )
+            return not (self._online() or self._meeting.is_expecting() or self._expected.coming())
 
     def is_executing(self, task: Task) -> bool:
         """Whether the task is in evaluation."""
@@ -420,7 +406,7 @@ class Dispatcher:
         if self._closed:
             process.end(time.monotonic())
             return
-        self._processes[process.launch] = process
+        self._expected.processes[process.launch] = process
         self._vigil.is_alone = False
         process.watch(self._lead, self._process_ended)
 
@@ -432,7 +418,7 @@ class Dispatcher:
     def issue(self, launch: str = "") -> Ticket:
         """A ticket for one more daemon."""
         with self._orders.lock:
-            return self.tickets.issue(next(self._rows), os.urandom(ID_SIZE + SECRET_SIZE), launch)
+            return self._expected.issue(launch)
 
     def launched(self, launches: Sequence[Tracked]) -> None:
         """Daemons are on their way; a launch that fails is told of."""
@@ -441,18 +427,18 @@ class Dispatcher:
 
     def _expect(self, launches: Sequence[Tracked]) -> None:
         self._vigil.is_alone, self._vigil.is_hopeless = False, bool(self._own_url)
-        self.launches.add(launches)
+        self._expected.launches.add(launches)
 
     def by_hand(self, ticket: Ticket) -> None:
         """A user may start a daemon by this ticket, at any time or never."""
         with self._orders.lock:
-            self._by_hand.add(ticket)
+            self._expected.by_hand.add(ticket)
             self._vigil.is_hopeless = bool(self._own_url)
 
     def revoke(self, ticket: Ticket) -> None:
         """Nobody will come by it."""
         with self._orders.lock:
-            self.tickets.revoke(ticket)
+            self._expected.tickets.revoke(ticket)
 
     def reissue(self, row: int, *, force: bool) -> Ticket:
         """A new ticket for the daemon of that row; the old one is dead. `force` cuts off who is in by it.
@@ -463,17 +449,8 @@ class Dispatcher:
         with self.uninterrupted:
             with self._orders.lock:
                 self._check_open()
-                old = [ticket for ticket in self.tickets if ticket.row == row]
-                peers = [peer for peer in self.peers.values() if peer.row == row]
-                if not old and not peers:
-                    rows = {peer.row for peer in self.peers.values()} | {ticket.row for ticket in self.tickets}
-                    raise ValueError(f"i={row!r}: there is no such daemon, only {sorted(rows) or 'none at all'}")
-                for ticket in old:
-                    self.tickets.revoke(ticket)
-                    self._by_hand.discard(ticket)
-                    self.launches.revoked(ticket)
-                new = self.tickets.issue(row, os.urandom(ID_SIZE + SECRET_SIZE))
-                for peer in peers if force else ():
+                new = self._expected.reissue(row, {peer.row for peer in self.peers.values()})
+                for peer in [peer for peer in self.peers.values() if peer.row == row and force]:
                     peer.is_revoked = True
                     self._orders.perform(partial(self._gone, peer, "was cut off, as its ticket was revoked"))
             self._lead.nudge()
@@ -494,7 +471,7 @@ class Dispatcher:
         if self._start_error is not None:
             raise self._start_error
         if not joined:
-            silent = [p for p in list(self._processes.values()) if not p.connected]
+            silent = self._expected.starting()
             stderr = "\n".join(filter(None, (p.stderr_tail() for p in silent)))
             raise DaemonStartError(f"{len(silent)} of {n} did not connect within {timeout:g} s", stderr)
         self._check_open()
@@ -522,7 +499,7 @@ class Dispatcher:
         if tell_persistent:
             for peer in self._online():
                 peer.control.write([encode(Kind.EXIT)])
-            for process in self._processes.values():
+            for process in self._expected.processes.values():
                 process.persistent = False
         self._meeting.close()
         self.visits.close()
@@ -539,9 +516,9 @@ class Dispatcher:
     def _see_off(self) -> None:
         """When it is shut: wait until its processes have left."""
         with self._orders.lock:
-            processes, self._processes = self._processes, {}
+            processes, self._expected.processes = self._expected.processes, {}
         try:
-            self.launches.cancel()
+            self._expected.launches.cancel()
             deadline = time.monotonic() + GRACE
             for process in processes.values():
                 if process.persistent:
@@ -565,7 +542,7 @@ class Dispatcher:
             channel.abandon()
         self._meeting.abandon()
         self.visits.abandon()
-        for process in self._processes.values():
+        for process in self._expected.processes.values():
             process.abandon()
 
     def _channels(self) -> list[Channel]:
@@ -586,19 +563,12 @@ class Dispatcher:
             if peer.ticket is ticket:
                 self._gone(peer, "has dialled again")
         self._joined += 1
-        process = self._processes.get(hello.launch if ticket is None else ticket.launch)
-        peer = Peer(self._joined, next(self._rows) if ticket is None else ticket.row, arrival, process)
+        row, process = self._expected.joined(hello, ticket)
+        peer = Peer(self._joined, row, arrival, process)
         for before in [other for other in self.peers.values() if other.row == peer.row and not other.online]:
             peer.assigned += before.assigned
             peer.completed += before.completed
             del self.peers[before.number]
-        if ticket is not None:
-            ticket.holder = hello
-        if process is not None:
-            process.connected = True
-        if ticket is not None:
-            self.launches.joined(ticket)
-            self._by_hand.discard(ticket)
         self.peers[peer.number] = peer
         peer.data._readable = lambda: self._do(lambda: self._data_came(peer))
         peer.control._readable = lambda: self._do(lambda: self._control_came(peer))
@@ -723,8 +693,7 @@ class Dispatcher:
             self._stacks.pop(key).happen()
         peer.assigned, peer.completed, _ = counts
         if peer.ticket is not None:
-            peer.ticket.holder = None
-            self.launches.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._closed))
+            self._expected.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._closed))
         self._vigil.last_end = f"daemon {peer.row} {how}"
         self._tell(logging.INFO, self._vigil.last_end)
         self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
@@ -733,7 +702,7 @@ class Dispatcher:
     def _process_ended(self, process: LocalProcess) -> None:
         """Called by whichever thread leads."""
         self._do(lambda: self._reap(process))
-        if self._ephemeral and not self._processes:
+        if self._ephemeral and not self._expected.processes:
             how, stderr = process.describe_end(), process.stderr_tail()
             self.close(why=f"its daemon {how}" + (f"; its stderr:\n{stderr}" if stderr else ""))
 
@@ -751,7 +720,7 @@ class Dispatcher:
             self._start_error = DaemonStartError(process.describe_end(), process.stderr_tail())
             self._check_joined()
             self._vigil.despair(str(self._start_error))
-        self._processes.pop(process.launch, None)
+        self._expected.processes.pop(process.launch, None)
         process.forget()
         self._maybe_left_alone()
 
@@ -762,29 +731,23 @@ class Dispatcher:
     def _give_up_launches(self, launches: Sequence[Tracked], reason: str) -> None:
         if self._closed:
             return
-        for launch in self.launches.explain(launches, reason):
+        for launch in self._expected.launches.explain(launches, reason):
             self._vigil.last_end = f"daemon {launch.row} {launch.reason}"
             self._tell(logging.WARNING, self._vigil.last_end)
-        lost = [launch for launch in launches if launch.state == SUBMITTED]
-        if not lost:
-            return
-        for launch in lost:
-            launch.turn(FAILED, reason)
-            self.tickets.revoke(launch.ticket)
-        what = f"launch {lost[0].id}" if len(lost) == 1 else f"{len(lost)} launches ({lost[0].id}, …)"
-        self._vigil.last_end = f"{what} by {lost[0].launcher} failed: {reason}"
-        self._tell(logging.ERROR, self._vigil.last_end)
-        self._maybe_left_alone()
+        if text := self._expected.give_up(launches, reason):
+            self._vigil.last_end = text
+            self._tell(logging.ERROR, text)
+            self._maybe_left_alone()
 
     def _maybe_left_alone(self) -> None:
         self._vigil.is_alone = not (
             self._online()
-            or self._processes
+            or self._expected.processes
             or self._meeting.is_expecting()
-            or self.launches.is_pending()
+            or self._expected.launches.is_pending()
             or self._ephemeral
         )
-        if self.launches.is_hopeless() and not self._by_hand:
+        if self._expected.is_hopeless():
             self._vigil.is_hopeless = True
         if self._vigil.is_alone:
             self._vigil.keep()
