@@ -59,6 +59,7 @@ def test_a_daemon_whose_host_went_before_the_first_task_begins_none(url, start_d
             (frame,) = decoder.received(sock.recv_into(decoder.space()))
             connections[Hello.decode(frame[5]).role] = sock
         process = psutil.Process(daemon.process.pid)
+        wait_until(lambda: process.num_threads() > 1, "its control thread to begin")
         threads = process.num_threads()
         connections["control"].close()
         wait_until(lambda: process.num_threads() < threads, "its control thread to end")
