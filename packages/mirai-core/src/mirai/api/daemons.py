@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from mirai.api.launching import check_launcher
 from mirai.api.serial import chosen
+from mirai.api.submit import is_duration
 from mirai.api.visiting import answer
 from mirai.protocol.direct import RoundRobin
 from mirai.protocol.elastic import Elastic
@@ -143,15 +145,17 @@ def daemons(
     """
     if isinstance(n, Unset) and url is None and remote is None and not sync:
         raise TypeError("daemons() needs a number, as in daemons(4), or url=; daemons(0) resets")
-    if compute is not None and not isinstance(compute, str):
-        raise TypeError(f"compute={compute!r}: give text")
+    name = profiles.chosen(compute)
+    for argument, value in (("sync", sync), ("dispatcher", dispatcher)):
+        if not isinstance(value, bool):
+            raise TypeError(f"{argument}={value!r}: give True or False")
     check_launcher(remote)
     elastic = _elastic(n, daemon_options) if isinstance(n, Mapping) else None
     count = remote.places if remote is not None and isinstance(n, Unset) else elastic.least if elastic else _count(n)
     urls = _urls(url)
     options = daemon_options
     kill_after = options.pop("kill_after", None)
-    if kill_after is not None and (isinstance(kill_after, bool) or not kill_after >= 0):
+    if kill_after is not None and not is_duration(kill_after):
         raise ValueError(f"kill_after={kill_after!r}: give seconds, 0 or more")
     checked = Options(**options)
     _whole("retry", retry, 0)
@@ -162,14 +166,13 @@ def daemons(
     if remote is not None and not urls and (count or elastic):
         # What comes out of a tunnel comes from this machine.
         urls = [local_url(tcp=True) if getattr(remote, "tunnel", False) is True else host_url(tls=True)]
-    if heartbeat is not None and (isinstance(heartbeat, bool) or not 0 < heartbeat < inf):
+    if heartbeat is not None and not (is_duration(heartbeat) and 0 < heartbeat < inf):
         raise ValueError(f"heartbeat={heartbeat!r}: give seconds, more than 0, or None")
     certificate = _identity(urls, tls, password)
     if count and evaluate.mapping:
         from mirai.api.mapping import NESTED
 
         raise RuntimeError(NESTED)
-    name = profiles.current.get() if compute is None else compute
     profiles.remove(name, tell_persistent=n is None)
     if sync:
         used = chosen(None) if serial is None else serializers
@@ -209,7 +212,7 @@ def daemons(
 
 def daemons_set(compute: str | None = None) -> bool:
     """Whether daemons are set for the profile, the current one unless named."""
-    return (profiles.current.get() if compute is None else compute) in profiles._profiles
+    return profiles.get(compute) is not None
 
 
 def require_daemons(compute: str | None = None) -> None:
@@ -261,7 +264,7 @@ def nextstream(compute: str | None = None) -> list[int] | None:
 
     Source: `nextstream()` in R.
     """
-    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    profile = profiles.get(compute)
     if profile is None:
         return None
     return stream(*(profile.next_seed() if profile.seed is not None else (int.from_bytes(os.urandom(32)), 0)))
@@ -271,6 +274,8 @@ def _urls(url: object) -> list[str]:
     urls = [] if url is None else [url] if isinstance(url, str) else url
     if not isinstance(urls, Sequence) or not all(isinstance(each, str) for each in urls):
         raise TypeError(f"url={url!r}: give text, or a list of texts")
+    if url is not None and not urls:
+        raise ValueError(f"url={url!r}: give one address at least, or leave it out")
     for each in urls:
         parse(each)
     return list(urls)
@@ -305,12 +310,13 @@ def _elastic(n: Mapping[str, int], options: Mapping[str, Any]) -> Elastic:
 def _count(n: object) -> int:
     if n is None or isinstance(n, Unset):
         return 0
-    if isinstance(n, bool) or not isinstance(n, int):
+    if isinstance(n, bool) or not isinstance(n, SupportsIndex):
         hint = "; did you mean url=?" if isinstance(n, str) and "://" in n else ""
         raise TypeError(f"n={n!r}: give the number of daemons, as in daemons(4){hint}")
-    if n < 0:
+    number = operator.index(n)  # NumPy's integers too
+    if number < 0:
         raise ValueError(f"n={n}: give 0 or more; daemons(0) resets")
-    return n
+    return number
 
 
 def _whole(name: str, value: object, least: int | None) -> None:

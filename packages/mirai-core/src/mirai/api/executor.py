@@ -117,6 +117,8 @@ def make_cluster(
     """
     if n is None and url is None and remote is None:
         n = profiles.cores()
+    if n == 0 and url is None:
+        raise ValueError("n=0: a cluster needs daemons: give 1 or more, or url= where they dial in")
     compute = f"cluster-{next(_numbers)}"
     number = () if n is None else (n,)
     return MiraiExecutor(compute, daemons(*number, url=url, remote=remote, compute=compute, **options).n)
@@ -127,5 +129,7 @@ def stop_cluster(cl: MiraiExecutor) -> None:
 
     Source: `stop_cluster()` in R.
     """
+    if not isinstance(cl, MiraiExecutor):
+        raise TypeError(f"{cl!r:.80} is no cluster: give what make_cluster() returned")
     cl._down = True
     profiles.remove(cl.compute)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from mirai.api.completion import Completed
 from mirai.api.elements import calls
 from mirai.api.future import Mirai
-from mirai.api.submit import extras_of, prepare
+from mirai.api.submit import check_keywords, extras_of, prepare
 from mirai.api.waiting import collect_mirai, stop_mirai
 from mirai.errors import ErrorValue
 from mirai.protocol.scheduler import Blob, Task
@@ -129,6 +129,7 @@ def mirai_map(
     """
     if not callable(fn):
         raise TypeError(f"fn is a {type(fn).__qualname__} ({fn!r:.80}): give a callable")
+    check_keywords(kwargs)
     keys, elements = calls(xs)
     profile = profiles.find(_compute) or _one_daemon()
     service = profile.service

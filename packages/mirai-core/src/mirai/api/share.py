@@ -55,7 +55,7 @@ def share(value: T) -> Shared[T]:
     Raises:
         SerializationError: it cannot be serialized.
     """
-    profile = profiles._profiles.get(profiles.current.get())
+    profile = profiles.get(None)
     serializers = chosen(None) if profile is None else profile.service.serializers
     try:
         return Shared(value, serializers, memory.place)

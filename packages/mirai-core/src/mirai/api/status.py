@@ -53,8 +53,8 @@ class DaemonRow:
     stopping: bool  # that mirai is resolved (cancelled, timed out), but its task goes on and keeps the daemon busy
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values, which JSON can say."""
+        return asdict(self, dict_factory=_plain)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class LaunchRow:
     since: datetime  # when it came to be in this state
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values, which JSON can say."""
+        return asdict(self, dict_factory=_plain)
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,8 +86,8 @@ class Status:
     refused: int = 0  # connections that were turned away, and daemons that were cut off as they broke the protocol
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+        """As plain values, which JSON can say."""
+        return asdict(self, dict_factory=_plain)
 
     def __str__(self) -> str:
         at = self.url if isinstance(self.url, str) else ", ".join(self.url or ())
@@ -121,7 +121,7 @@ def status(compute: str | None = None) -> Status:
 
     Source: `status()` in R.
     """
-    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    profile = profiles.get(compute)
     if profile is None:
         return Status()
     seen = profile.service.look()
@@ -166,8 +166,12 @@ def info(compute: str | None = None) -> Info | None:
 
     Source: `info()` in R.
     """
-    profile = profiles._profiles.get(profiles.current.get() if compute is None else compute)
+    profile = profiles.get(compute)
     if profile is None:
         return None
     seen = profile.service.look()
     return Info(sum(peer.online for peer, _ in seen.daemons), seen.joined, *seen.counts)
+
+
+def _plain(values: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,13 @@ from mirai.runtime.dispatcher import Dispatcher
 from mirai.transport import shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from mirai.api.mapping import MiraiMap
     from mirai.protocol.serialize import Place
     from mirai.runtime.profile import Profile
+
+OURS = ("_timeout", "_compute", "_globals", "_retry", "_expect", "_promise")  # keywords beside the task's own
 
 functions = Functions()
 
@@ -60,6 +63,8 @@ def mirai(
     """
     if not callable(task):
         check_text(task, args)
+    if kwargs:
+        check_keywords(kwargs)
     profile = profiles.find(_compute)
     if profile is not None and profile.memory is not None:
         profile.service.wait_for_room()
@@ -132,7 +137,7 @@ def everywhere(
         raise ValueError(f"_min={_min!r}: give the number of daemons to wait for, 1 or more")
     profile = profiles.require(_compute)
     service = profile.service
-    extras = {"globals": _globals} if _globals else None
+    extras = None if _globals is None else {"globals": checked_names(_globals)}
     count, body = dumps_call(task, args, kwargs, extras, service.serializers, service.place)
     futures: list[Mirai[Any]] = []
     jobs = []
@@ -154,28 +159,55 @@ def check_text(task: object, args: tuple[Any, ...]) -> None:
     compile(task, "<mirai>", "exec")
 
 
+def check_keywords(kwargs: Mapping[str, Any]) -> None:
+    """What begins with an underscore and is nearly one of our own is a slip, not the task's.
+
+    Raises:
+        TypeError: names the right one.
+    """
+    for name in kwargs:
+        if name.startswith("_"):
+            from difflib import get_close_matches
+
+            if near := get_close_matches(name, OURS, n=1, cutoff=0.85):
+                raise TypeError(f"there is no {name!r}: did you mean {near[0]!r}?")
+
+
 def extras_of(profile: Profile | None, names: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What travels beside a call: names for `__main__`, and its place in the stream of random numbers."""
     if names is None and (profile is None or profile.seed is None):
         return None
     extras: dict[str, Any] = {}
     if names is not None:
-        extras["globals"] = names
+        extras["globals"] = checked_names(names)
     if profile is not None and profile.seed is not None:
         extras["seed"] = profile.next_seed()
     return extras
+
+
+def checked_names(names: object) -> Mapping[str, Any]:
+    """What `_globals` may be.
+
+    Raises:
+        TypeError: it is no mapping of names.
+    """
+    if not isinstance(names, Mapping) or not all(isinstance(name, str) and name.isidentifier() for name in names):
+        raise TypeError(f"_globals={names!r:.80}: give names and their values, as in {{'limit': 3}}")
+    return names
 
 
 def prepare(
     task: Task, profile: Profile | None, timeout: float | None, retry: int | None, expect: float | None
 ) -> Mirai[Any]:
     """The future of a task that is still to be submitted. Without a profile, a daemon is started for it."""
-    if timeout is not None and not _is_duration(timeout):
+    if timeout is not None and not is_duration(timeout):
         raise ValueError(f"_timeout={timeout!r}: give seconds, 0 or more, or None for no limit")
     if expect is not None:
-        if not _is_duration(expect):
+        if not is_duration(expect):
             raise ValueError(f"_expect={expect!r}: give the seconds that it will take, 0 or more, or None")
         task.expected = float(expect)
+    if retry is not None and (isinstance(retry, bool) or not isinstance(retry, int) or retry < 0):
+        raise ValueError(f"_retry={retry!r}: give a whole number, 0 or more, or None for what the profile says")
     if profile is None:
         future: Mirai[Any] = Mirai("default", ephemeral(), task)
     else:
@@ -187,7 +219,8 @@ def prepare(
     return future
 
 
-def _is_duration(value: object) -> bool:
+def is_duration(value: object) -> bool:
+    """Whether it is a number of seconds, 0 or more."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 

@@ -169,7 +169,7 @@ def _stop_at_failure(mirais: Sequence[Mirai[Any]], names: Sequence[Any]) -> None
 def _named(error: ErrorValue, name: Any) -> ErrorValue:
     """The same error, which says of which element it is."""
     named = copy.copy(error)
-    named.message = f"In index {name!r}: {error.message or error.summary}"
+    named.message = f"In {'index' if isinstance(name, int) else 'key'} {name!r}: {error.message or error.summary}"
     named.args = (named.message,)
     named.__cause__ = getattr(error, "original", None) or error.__cause__
     return named

@@ -29,7 +29,7 @@ class Options:
         self.output = _flag("output", given.pop("output", False))
         self.idletime = _positive("idletime", given.pop("idletime", inf))
         self.walltime = _positive("walltime", given.pop("walltime", inf))
-        self.maxtasks = _positive("maxtasks", given.pop("maxtasks", inf))
+        self.maxtasks = _whole("maxtasks", given.pop("maxtasks", inf))
         self.timerstart = int(_positive("timerstart", given.pop("timerstart", 0), zero=True))
         self.tlscert = given.pop("tlscert", None)
         self.threads = _count("threads", given.pop("threads", None))
@@ -51,6 +51,13 @@ def _positive(name: str, value: Any, *, zero: bool = False) -> float:
         number = -1.0
     if isinstance(value, bool) or not (number > 0 or (zero and number == 0)):
         raise ValueError(f"{name}={value!r}: give a number greater than 0, or leave it out for no limit")
+    return number
+
+
+def _whole(name: str, value: Any) -> float:
+    number = _positive(name, value)
+    if number != inf and number != int(number):
+        raise ValueError(f"{name}={value!r}: give a whole number, or leave it out for no limit")
     return number
 
 

@@ -138,13 +138,35 @@ class Profile:
         self.service.close(tell_persistent=tell_persistent)
 
 
+def chosen(name: str | None) -> str:
+    """The name that is meant: the current profile's where none is given.
+
+    Raises:
+        TypeError: it is no name.
+    """
+    if name is None:
+        return current.get()
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"{name!r} is no profile's name: give text, as in compute='gpu'")
+    return name
+
+
+def get(name: str | None) -> Profile | None:
+    """The profile of that name, or the current one; None where it is not set.
+
+    Raises:
+        TypeError: that is no name.
+    """
+    return _profiles.get(chosen(name))
+
+
 def find(name: str | None) -> Profile | None:
     """The profile of that name, or the current one; None where no daemons are set.
 
     Raises:
         NoDaemonsError: a profile was named that is not set.
     """
-    wanted = current.get() if name is None else name
+    wanted = chosen(name)
     profile = _profiles.get(wanted)
     if profile is None and wanted != "default":
         raise NoDaemonsError(wanted)
@@ -153,7 +175,7 @@ def find(name: str | None) -> Profile | None:
 
 def require(name: str | None) -> Profile:
     """As `find`, but where no daemons are set is an error."""
-    wanted = current.get() if name is None else name
+    wanted = chosen(name)
     profile = _profiles.get(wanted)
     if profile is None:
         raise NoDaemonsError(wanted)
