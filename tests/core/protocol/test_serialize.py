@@ -92,6 +92,19 @@ def test_lambdas_and_closures_go_by_value():
     assert function(2) == 42
 
 
+@pytest.mark.parametrize("to_daemon", [True, False])
+def test_code_that_goes_by_value_says_where_it_is_from(to_daemon):
+    """Tracebacks name file and line, also of what is defined within; cloudpickle 3.1.3 leaves the file out."""
+
+    def outer():
+        return lambda: None
+
+    there = over_there(outer, to_daemon=to_daemon)
+
+    assert [there.__code__.co_filename, there().__code__.co_filename] == [__file__] * 2
+    assert there().__code__.co_firstlineno == outer().__code__.co_firstlineno
+
+
 def test_importable_functions_go_by_reference():
     """The daemon imports them itself: it may have another version of the library, or a faster one."""
     assert over_there(dedent) is dedent

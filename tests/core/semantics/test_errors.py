@@ -133,6 +133,24 @@ def test_the_stack_is_of_the_tasks_own_code(shared):
     assert all("mirai/runtime" not in m.data.remote_traceback for m in calls.values())
 
 
+def test_lines_of_what_goes_by_value_are_shown_in_the_traceback(shared):
+    """Functions of a script, lambdas and closures are most of all tasks."""
+
+    class Local:
+        def method(self):
+            raise ValueError("here")
+
+    data = call_mirai(mirai(lambda: Local().method())).data
+
+    assert [(frame.filename, frame.name) for frame in data.stack_trace] == [
+        (__file__, "<lambda>"),
+        (__file__, "method"),
+    ]
+    assert data.stack_trace[1].line == 'raise ValueError("here")'
+    assert f'File "{__file__}", line {data.stack_trace[1].lineno}, in method' in data.remote_traceback
+    assert 'raise ValueError("here")' in data.remote_traceback
+
+
 def test_source_text_is_shown_in_the_traceback(shared):
     """It is in no file that the host could show."""
     data = call_mirai(mirai("x = 1\ny = 0\nx / y")).data

@@ -22,6 +22,7 @@ except ImportError:
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import CodeType
     from typing import Any, TypeAlias
 
     from mirai.errors import SerializationError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     ]  # copies parts of so many bytes; None: do it yourself
 
 PROTOCOL = 5
+CODE_FILENAME = 10  # where `types.CodeType()` takes `co_filename`, from Python 3.8 on
 OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
 
 # What a function of `__main__` refers to, as last loaded: see `loads_main`.
@@ -340,16 +342,20 @@ def _cloudpickled(
 @functools.cache
 def _picklers() -> tuple[type[Any], type[Any]]:
     """The pickler for results, and the one for tasks. Made when needed: cloudpickle takes 18 ms to import."""
+    from types import CodeType
+
     import cloudpickle
 
     from mirai.protocol.classes import reduction
 
     class ResultPickler(cloudpickle.Pickler):  # type: ignore[misc]
-        """Leaves the classes of whoever loads them alone."""
+        """Leaves the classes of whoever loads them alone; code says in tracebacks where it is from."""
 
         to_daemon = False
 
         def reducer_override(self, value: Any) -> Any:
+            if type(value) is CodeType:
+                return _with_filename(value, self.dispatch_table[CodeType](value))
             reduced = super().reducer_override(value)
             if isinstance(value, type) and isinstance(reduced, tuple):
                 return reduction(value, reduced, to_daemon=self.to_daemon)
@@ -372,6 +378,14 @@ def _picklers() -> tuple[type[Any], type[Any]]:
             return reduced
 
     return ResultPickler, TaskPickler
+
+
+def _with_filename(code: CodeType, reduced: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What to pickle for `code`, given what cloudpickle would: from 3.1.3 on that names no file."""
+    make, args, *rest = reduced
+    if make is type(code):
+        args = (*args[:CODE_FILENAME], code.co_filename, *args[CODE_FILENAME + 1 :])
+    return make, args, *rest
 
 
 class _Main(dict):  # type: ignore[type-arg]  # which would need typing here
