@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -198,3 +199,18 @@ def test_an_interrupted_demo_has_the_status_of_an_interrupt(monkeypatch):
     monkeypatch.setattr(demo, "demo", interrupted)
 
     assert launch.main(["demo"]) == 130
+
+
+@pytest.mark.parametrize("words", [["show", "--schema"], ["plugins"]])
+def test_who_reads_no_further_gets_no_traceback(words):
+    """As `| head` does, in the middle of much text or before the little that is printed at the end."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ran = subprocess.run(
+            [*LAUNCH, *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, env=ENVIRONMENT
+        )
+    finally:
+        os.close(writer)
+
+    assert (ran.returncode, ran.stderr) == (launch.UNREAD, "")

@@ -77,8 +77,31 @@ def test_an_unknown_launcher_is_an_error_that_tells_what_there_is(install):
     """Most often it is a slip, or the plugin is not installed."""
     install("rooms", LAUNCHERS)
 
-    with pytest.raises(ValueError, match=r"no launcher 'heer' \(there are: here.*pip install"):
+    with pytest.raises(ValueError, match=r"no launcher 'heer' \(there are: .*\bhere\b.*pip install"):
         plugins.launcher("heer")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rom": "big"}, r"'here' has no option 'rom' \(there are: size, room\): did you mean 'room'\?"),
+        ({"x": 1}, r"'here' has no option 'x' \(there are: size, room\): choose"),
+        ({"room": "big"}, r"'here' needs size: add size="),
+    ],
+)
+def test_wrong_options_of_a_launcher_are_an_error_that_tells_the_right_ones(install, options, said):
+    """Whichever plugin it is of; that of Python names neither."""
+    install("rooms", LAUNCHERS.replace('self, room="any"', 'self, size, room="any"'))
+
+    with pytest.raises(TypeError, match=said):
+        plugins.launcher("here", **options)
+
+
+def test_a_launcher_may_take_any_option(install):
+    """What it makes of them is its own."""
+    install("rooms", LAUNCHERS.replace('self, room="any"', 'self, room="any", **others'))
+
+    assert plugins.launcher("here", colour="red").room == "any"
 
 
 @pytest.mark.parametrize(

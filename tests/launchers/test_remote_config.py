@@ -158,6 +158,20 @@ def test_words_and_secrets_arrive_and_secrets_are_not_shown(launcher, tmp_path):
     assert "7c9e6679" not in str(shown)
 
 
+@pytest.mark.parametrize(
+    ("words", "is_advised"), [(["-c", "."], True), (["-ec", "."], True), (["-c", "exit 3", "."], False)]
+)
+def test_a_shell_that_is_given_single_words_is_told_of(words, is_advised):
+    """It runs the first of them: an interpreter that reads what stands on its stdin."""
+    command = LaunchCommand(("python3", "-m", "mirai.launch", "daemon", "ipc:///none"), {"MIRAI_TICKET": "7c'9e"})
+
+    (launch,) = remote_config("sh", words, sys.executable).launch([command])
+    wait_until(launch.failure, "it to fail")
+
+    assert launch.failure().endswith("set quote=True") is is_advised
+    launch.cancel()
+
+
 def test_what_was_started_before_an_error_is_ended(monkeypatch):
     """A launch that raises leaves nobody to cancel it."""
     started = []

@@ -281,3 +281,31 @@ def test_what_is_no_launcher_is_refused(remote):
     """At the call, with how to make one."""
     with pytest.raises(TypeError, match=r"launcher\('ssh'"):
         daemons(2, url=LOOPBACK, remote=remote)
+
+
+def test_no_ticket_is_shown_by_whoever_echoes_it(queue, caplog):
+    """Its state, why it failed, and what is raised go to logs, warnings and errors of tasks."""
+    with daemons(2, url=LOOPBACK, remote=queue):
+        secrets = [command.env["MIRAI_TICKET"] for command in queue.commands]
+        queue.jobs[0].words = f"RUNNING {secrets[0]}"
+        wait_until(lambda: status().launches[0].reason == "RUNNING …", lambda: f"its state: {status()}")
+        for job, secret in zip(queue.jobs, secrets, strict=True):
+            job.reason = f"export MIRAI_TICKET={secret}: not found"
+        error = mirai("1").exception(DEADLINE)
+        assert "export MIRAI_TICKET=…: not found" in str(error)
+        assert "MIRAI_TICKET=…" in caplog.text
+        shown = f"{error} {caplog.text} {status()}"
+        assert not any(secret.partition(".")[2] in shown for secret in secrets)
+
+
+def test_no_ticket_is_shown_by_a_launcher_that_raises():
+    """As where it quotes the command that it could not run."""
+
+    class Quotes(Launcher):
+        name = "quotes"
+
+        def launch(self, commands):
+            raise RuntimeError(f"cannot run {commands[0].env}")
+
+    with daemons(url=LOOPBACK), pytest.raises(RuntimeError, match="cannot run .*'MIRAI_TICKET': '…'"):
+        launch_remote(1, remote=Quotes())

@@ -362,3 +362,15 @@ def test_how_long_a_daemon_may_stay_is_a_number():
     for wrong in ("soon", "-1", "nan"):
         with pytest.raises(FrameError, match=f"not a hello: left='{wrong}'"):
             Hello.decode(Hello("data", "7c9e", 1, "node1", left=wrong).encode())
+
+
+def test_a_ticket_is_hidden_in_what_somebody_says():
+    """Whole, cut in the middle, and that of another daemon; what is none stays."""
+    tickets = Tickets()
+    ticket, other = (tickets.issue(i, bytes(range(i, i + ID_SIZE + SECRET_SIZE))) for i in (1, 101))
+    secret = ticket.secret.hex()
+
+    assert ticket.hidden(f"export MIRAI_TICKET={ticket.line()}; x") == "export MIRAI_TICKET=…; x"
+    assert ticket.hidden(f"{secret.upper()} {secret[20:]} {other.line()}") == "… … …"
+    said = "job 20261126 of node deadbeef0123456789abcdef, PENDING (Resources)"
+    assert ticket.hidden(said) == said

@@ -6,6 +6,8 @@ import os
 import re
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -181,6 +183,30 @@ def test_removing_spares_other_files_in_the_directory():
     assert other.exists()
     other.unlink()
     os.rmdir(other.parent)
+
+
+def test_an_unused_directory_is_removed_at_the_end_of_the_program_that_made_it():
+    """Not by a child that was forked from it, and not what somebody uses."""
+    program = """
+import os, sys
+from mirai.transport.urls import local_url, remove_local
+unused, removed, used = local_url(), local_url(), local_url()
+remove_local(removed)
+open(used.removeprefix("ipc://"), "w").close()
+child = os.fork()
+if not child:
+    sys.exit()
+os.waitpid(child, 0)
+print(os.path.exists(os.path.dirname(unused.removeprefix("ipc://"))), used)
+"""
+    with tempfile.TemporaryDirectory() as place:  # whose name is short
+        environment = {**os.environ, "TMPDIR": place}
+        ran = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=30, check=True
+        )
+
+        assert ran.stdout.split() == ["True", *(f"ipc://{place}/{name}/host" for name in os.listdir(place))]
+        assert len(os.listdir(place)) == 1
 
 
 def test_host_address_can_be_listened_at():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from mirai.config.profiles import Read
 
 NOT_BEGUN = 2  # exit status, as argparse has it
+UNREAD = 141  # exit status of what SIGPIPE ends, as a shell has it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,26 +31,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     ours, program = _split(words)
     arguments = _parser().parse_args(ours)
-    try:
-        if arguments.command == "run":
+    if arguments.command == "run":
+        try:
             return _run(program, arguments.config, arguments.profile)
-        if arguments.command == "show":
-            return _show(arguments)
-        if arguments.command == "check":
-            return _check(arguments)
-        if arguments.command == "daemons":
-            return _daemons(arguments)
-        if arguments.command == "top":
-            from mirai.top import top
-
-            return top(arguments.profile, interval=arguments.interval, once=arguments.once)
-        if arguments.command == "plugins":
-            return _plugins()
-        from mirai.demo import demo
-
-        return demo(arguments.n)
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    try:
+        status = _do(arguments)
+        print(end="", flush=True)
+        return status
+    except BrokenPipeError:  # as by `| head`
+        # What is still to be written goes nowhere, without an error at the end of the interpreter.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _do(arguments: Namespace) -> int:
+    if arguments.command == "show":
+        return _show(arguments)
+    if arguments.command == "check":
+        return _check(arguments)
+    if arguments.command == "daemons":
+        return _daemons(arguments)
+    if arguments.command == "top":
+        from mirai.top import top
+
+        return top(arguments.profile, interval=arguments.interval, once=arguments.once)
+    if arguments.command == "plugins":
+        return _plugins()
+    from mirai.demo import demo
+
+    return demo(arguments.n)
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:
@@ -108,10 +123,11 @@ def _show(arguments: Namespace) -> int:
     try:
         found = _read(arguments.config, arguments.profile)
         names = [arguments.profile] if arguments.profile else list(found.profiles)
-        print("\n\n".join(show(found, name, origins=arguments.explain) for name in names))
+        text = "\n\n".join(show(found, name, origins=arguments.explain) for name in names)
     except (OSError, ValueError) as error:
         print("mirai show:", error, file=sys.stderr)
         return NOT_BEGUN
+    print(text)
     return 0
 
 
@@ -147,10 +163,11 @@ def _daemons(arguments: Namespace) -> int:
         names = [arguments.profile] if arguments.profile else list(found.profiles)
         if len(names) > 1:
             raise ValueError(f"which profile? choose one with -p from {', '.join(names)}")
-        print(launch_more(names[0], found.profiles[names[0]], arguments.n))
+        text = launch_more(names[0], found.profiles[names[0]], arguments.n)
     except (LookupError, OSError, RuntimeError, ValueError) as error:
         print("mirai daemons:", error.args[0] if isinstance(error, LookupError) else error, file=sys.stderr)
         return NOT_BEGUN
+    print(text)
     return 0
 
 

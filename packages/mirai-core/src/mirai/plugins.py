@@ -6,7 +6,9 @@ also holds the hook specifications (`hookimpl`, `Launcher`, …), which are thos
 
 from __future__ import annotations
 
+import difflib
 import functools
+import inspect
 import warnings
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,7 +27,7 @@ from mirai.hookspecs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from importlib.metadata import EntryPoint
 
 __all__ = [
@@ -79,7 +81,7 @@ def launcher(kind: str, /, **options: Any) -> Launcher:
 
     Raises:
         ValueError: no plugin provides it.
-        TypeError: it has no such option, or wants another type.
+        TypeError: it has no such option, needs one that is not given, or wants another type.
     """
     known = launchers()
     if kind not in known:
@@ -89,7 +91,27 @@ def launcher(kind: str, /, **options: Any) -> Launcher:
             "provides it; pip install 'mirai-core[launchers]' brings ours"
         )
     make: Callable[..., Launcher] = known[kind]
+    _check_options(kind, make, options)
     return make(**options)
+
+
+def _check_options(kind: str, make: Callable[..., Launcher], options: Mapping[str, Any]) -> None:
+    try:
+        parameters = inspect.signature(make).parameters
+    except ValueError:  # it is not written in Python, and checks them itself
+        return
+    names = [name for name, one in parameters.items() if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    takes_any = any(one.kind == one.VAR_KEYWORD for one in parameters.values())
+    for option in () if takes_any else options:
+        if option not in names:
+            near = "".join(f"did you mean {name!r}?" for name in difflib.get_close_matches(option, names, n=1))
+            there_are = f"there are: {', '.join(names) or 'none'}"
+            raise TypeError(
+                f"the launcher {kind!r} has no option {option!r} ({there_are}): {near or 'choose of these'}"
+            )
+    missing = [name for name in names if parameters[name].default is inspect.Parameter.empty and name not in options]
+    if missing:
+        raise TypeError(f"the launcher {kind!r} needs {' and '.join(missing)}: add {missing[0]}=")
 
 
 def _usable(kind: str) -> dict[str, Any]:

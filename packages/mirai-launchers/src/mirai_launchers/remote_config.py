@@ -60,7 +60,8 @@ class RemoteConfig(Launcher):
         with ExitStack() as undo:
             launches = []
             for planned in self._plan(commands):
-                launches.append(shell.start(planned.argv, planned.env, stdin=shell.exports(planned.env)))
+                stdin = shell.exports(planned.env)
+                launches.append(shell.start(planned.argv, planned.env, stdin=stdin, advice=self._advice))
                 undo.callback(launches[-1].cancel)
             undo.pop_all()
         return launches
@@ -68,6 +69,13 @@ class RemoteConfig(Launcher):
     @property
     def _lists(self) -> tuple[tuple[str, ...], ...]:
         return cast("tuple[tuple[str, ...], ...]", self.args if _is_list(self.args[0]) else (self.args,))
+
+    @property
+    def _advice(self) -> str:
+        """What is wrong, most likely, where a shell is given the daemon's command word by word: `sh -c .`, `-lc`."""
+        before = [args[i - 1] for args in self._lists for i in range(1, len(args)) if args[i] == SLOT]
+        has_shell = any(word.startswith("-") and not word.startswith("--") and word.endswith("c") for word in before)
+        return "a shell takes a command as one word: set quote=True" if has_shell and not self.quote else ""
 
     def _plan(self, commands: Sequence[LaunchCommand]) -> list[LaunchCommand]:
         """What to run for each daemon: its command, inside ours."""

@@ -71,8 +71,10 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, stdin: str
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
-def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "") -> Process:
+def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "", advice: str = "") -> Process:
     """Start a program with `env` added to our environment, and `stdin` to read.
+
+    `advice` is what to do where it fails.
 
     Raises:
         OSError: it cannot be started.
@@ -94,14 +96,14 @@ def start(argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "") -> Pr
     assert process.stdin is not None, "a pipe was asked for"
     with suppress(BrokenPipeError), process.stdin as pipe:
         pipe.write(stdin.encode())
-    return Process(shlex.join(argv), process, log)
+    return Process(shlex.join(argv), process, log, advice)
 
 
 class Process:
     """A process that was started for a daemon: a `mirai.hookspecs.Launch`."""
 
-    def __init__(self, line: str, process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
-        self._line, self._process, self._log = line, process, log
+    def __init__(self, line: str, process: subprocess.Popen[bytes], log: IO[bytes], advice: str = "") -> None:
+        self._line, self._process, self._log, self._advice = line, process, log, advice
 
     @property
     def id(self) -> str:
@@ -113,7 +115,7 @@ class Process:
             return None
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
         said = self._tail()
-        return f"{self._line} {how}" + (f": {said}" if said else "")
+        return f"{self._line} {how}" + (f": {said}" if said else "") + (f"; {self._advice}" if self._advice else "")
 
     def state(self) -> str:
         status = self._process.poll()

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mirai.protocol.handshake import Hello
 
 ID_SIZE, SECRET_SIZE = 8, 32  # bytes
+LEAST = 12  # hexadecimal digits of a secret that are hidden; a text may have been cut in the middle of it
 
 
 class Ticket:
@@ -32,6 +33,21 @@ class Ticket:
     def line(self) -> str:
         """What the daemon is given: one line without blanks, to be kept secret."""
         return f"{self.id}.{self.secret.hex()}"
+
+    def hidden(self, text: str) -> str:
+        """The text without this ticket, or part of its secret, and without what looks like another's.
+
+        What starts a daemon may echo what it was given, and its words go to logs.
+        """
+        import re  # not at the top: daemons need none of it
+
+        secret = self.secret.hex()
+
+        def hide(found: re.Match[str]) -> str:
+            digits = found[0].lower()
+            return "…" if "." in digits or digits in secret or secret in digits else found[0]
+
+        return re.sub(rf"(?:[0-9a-fA-F]{{{2 * ID_SIZE}}}\.)?[0-9a-fA-F]{{{LEAST},}}", hide, text)
 
     def objection(self, hello: Hello) -> str:
         """Why a daemon that has proved it holds this ticket may not come in now; empty where it may."""

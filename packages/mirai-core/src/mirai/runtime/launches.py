@@ -136,7 +136,8 @@ def _cancel_one(row: Tracked) -> None:
     try:
         row.launch.cancel()
     except Exception as error:
-        log.warning("launch %s by %s could not be cancelled: %s", row.id, row.launcher, error)
+        why = row.ticket.hidden(str(error))
+        log.warning("launch %s by %s could not be cancelled: %s", row.id, row.launcher, why)
 
 
 class _Watcher:
@@ -199,13 +200,15 @@ class _Watcher:
             try:
                 reason = row.launch.failure()
                 if not reason and row.state == SUBMITTED:
-                    row.reason = getattr(row.launch, "state", str)()  # plugins of others may be older than it
+                    # Plugins of others may be older than `state`.
+                    row.reason = row.ticket.hidden(getattr(row.launch, "state", str)())
             except Exception as error:  # of a plugin: it must not take the others' answers with it
                 log.debug("the %s launcher could not say how %s is", row.launcher, row.id, exc_info=True)
                 if row.state == SUBMITTED:
-                    row.reason = f"unknown, as asking failed: {type(error).__name__}: {error}"
+                    why = row.ticket.hidden(f"{type(error).__name__}: {error}")
+                    row.reason = f"unknown, as asking failed: {why}"
                 return ""
-            return reason or ""
+            return row.ticket.hidden(reason) if reason else ""
 
 
 _watcher = _Watcher()

@@ -94,8 +94,9 @@ class Profile:
             launches = remote.launch(commands)
             if launches and len(launches) != n:
                 raise RuntimeError(f"the launcher {remote.name!r} started {len(launches)} daemons instead of {n}")
-        except BaseException:
+        except BaseException as error:
             for ticket, _ in planned:
+                error.args = tuple(ticket.hidden(said) if isinstance(said, str) else said for said in error.args)
                 self.service.revoke(ticket)
             raise
         persistent = str({**self.options, **options}.get("autoexit", True)).lower() in ("false", "task")

@@ -20,6 +20,9 @@ _PATH_MARKS = "/ - . _ ~ : @ ! $ & ' ( ) * + , ; ="  # RFC 3986, 3.3; nothing is
 _PATH = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789") | set(_PATH_MARKS.replace(" ", ""))
 
 
+_made: dict[str, int] = {}  # the directories of local_url(), and the process that made each
+
+
 class Address(namedtuple("Address", ("scheme", "place", "port", "path"), defaults=(None, ""))):  # typing takes 4 ms
     """A URL, taken apart: `place` is a path (ipc), a name (abstract, memory) or a host (the others, with a port).
 
@@ -65,8 +68,8 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
     """An address for daemons on this machine only.
 
     Returns:
-        An ipc address in a new directory that no other user can enter (see `remove_local`), or with `tcp`
-        one on the loopback interface, where 0 is whatever port is free.
+        An ipc address in a new directory that no other user can enter (see `remove_local`; what nobody used is gone
+        at the end of this process), or with `tcp` one on the loopback interface, where 0 is whatever port is free.
     """
     if tcp:
         return str(parse(f"tcp://127.0.0.1:{port}"))
@@ -78,6 +81,12 @@ def local_url(*, tcp: bool = False, port: int = 0) -> str:
         if len(os.fsencode(path)) <= LONGEST_PATH:
             break
         os.rmdir(directory)
+    if not _made:
+        import atexit
+
+        atexit.unregister(_remove_unused)
+        atexit.register(_remove_unused)
+    _made[directory] = os.getpid()
     return str(Address("ipc", path))
 
 
@@ -104,6 +113,7 @@ def remove_local(url: str) -> None:
             os.unlink(address.place)
         with contextlib.suppress(OSError):
             os.rmdir(directory)
+        _made.pop(directory, None)
 
 
 def host_url(*, tls: bool = False, port: int = 0) -> str:
@@ -122,6 +132,14 @@ def host_url(*, tls: bool = False, port: int = 0) -> str:
         except OSError:
             host = socket.gethostname()
     return str(parse(f"{'tls+tcp' if tls else 'tcp'}://{host}:{port}"))
+
+
+def _remove_unused() -> None:
+    """Directories that this process made, not one that it was forked from, and that nobody listens in."""
+    for directory, pid in list(_made.items()):
+        if pid == os.getpid():
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
 
 
 def _parse_host_and_port(url: str, rest: str) -> tuple[str, int]:
