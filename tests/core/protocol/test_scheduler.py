@@ -460,10 +460,24 @@ def test_everywhere_waits_for_the_minimum():
     copies = world.everywhere(2, minimum=2)
     later = world.submit()
     assert {copy.state for copy in copies} == {WAITING}
+    assert world.scheduler.wanted_daemons() == 2
 
     world.join()
     assert {copy.daemon for copy in copies} == {1, 2}
+    assert world.scheduler.wanted_daemons() == 0
     assert later.state == WAITING
+
+
+def test_of_those_that_wait_the_one_that_wants_most_daemons_counts():
+    """And none that nobody wants any more."""
+    world = World(Scheduler())
+    world.everywhere(2, minimum=2)
+    most = world.everywhere(5, minimum=5)
+    assert world.scheduler.wanted_daemons() == 5
+
+    for copy in most:
+        world.cancel(copy)
+    assert world.scheduler.wanted_daemons() == 2
 
 
 def test_what_arrives_later_waits_for_every_copy():

@@ -27,7 +27,7 @@ from mirai import (
     status,
 )
 from mirai.protocol.limits import LEAVE
-from mirai.runtime import misfits, recalls, vigil
+from mirai.runtime import misfits, recalls, shortfalls, vigil
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -80,6 +80,23 @@ def test_a_task_that_no_daemon_has_time_for_is_told_of(url, start, monkeypatch, 
         connected(1)
         mirai("1", _expect=3600)
         wait_until(lambda: "is said to take 3600 s waits, and no daemon has that much" in caplog.text, "to be told")
+
+
+@pytest.mark.parametrize("dispatcher", [True, False])
+def test_an_everywhere_for_more_daemons_than_there_are_is_told_of(monkeypatch, caplog, dispatcher):
+    """Once, with the way out; what it waits for may yet come."""
+    monkeypatch.setattr(shortfalls, "LOOK", 0.05)
+    with daemons(1, dispatcher=dispatcher), caplog.at_level(logging.ERROR, "mirai"):
+        setup = everywhere("1", _min=2)
+        later = mirai("2")
+        wait_until(lambda: "everywhere() waits for 2 daemons, and 1 daemon is connected" in caplog.text, "to be told")
+        assert "launch_local" in caplog.text
+        assert not later.done()
+        launch_local(1)
+
+        assert [m.result(DEADLINE) for m in setup] == [1, 1]
+        assert later.result(DEADLINE) == 2
+        assert caplog.text.count("everywhere() waits") == 1
 
 
 def test_a_daemon_leaves_before_its_allocation_ends(url, start, monkeypatch):

@@ -116,7 +116,7 @@ def everywhere(
     Args:
         task: as for `mirai()`; what source text assigns, and `global` names, persist.
         *args: as for `mirai()`.
-        _min: daemons to wait for, at least.
+        _min: daemons to wait for, at least. Where there are fewer for 20 s, an error is logged, and it waits on.
         _compute: the compute profile.
         _globals: set in each daemon's `__main__`, to stay.
         **kwargs: as for `mirai()`.

@@ -329,6 +329,11 @@ class Scheduler:
         waiting = (task for task in self.unfinished() if task.state == WAITING)
         return next((task for task in waiting if task.expected and not has_time(task.expected, left)), None)
 
+    def wanted_daemons(self) -> int:
+        """How many daemons there must be for every `everywhere` that waits to be given out; 0 where none waits."""
+        waiting = (barrier for barrier in self._barriers if not (barrier.given or barrier.is_over()))
+        return max((barrier.minimum for barrier in waiting), default=0)
+
     def is_executing(self, task: Task) -> bool:
         """Whether the task is, as far as the host can know, in evaluation."""
         if task.state != HELD:

@@ -35,6 +35,7 @@ from mirai.runtime.peer import Peer
 from mirai.runtime.pulse import Pulse
 from mirai.runtime.recalls import Recalls
 from mirai.runtime.seen import Seen
+from mirai.runtime.shortfalls import Shortfalls
 from mirai.runtime.vigil import Vigil
 from mirai.runtime.visits import Visits
 from mirai.transport import shared
@@ -162,6 +163,7 @@ class Dispatcher:
         self._pulse = Pulse(heartbeat, lambda: () if self._closed else self._online(), self._gone, self._order_in)
         self._misfits = Misfits(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
         self._recalls = Recalls(self.scheduler, self._order_in, self._tell)
+        self._shortfalls = Shortfalls(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
         self._lending = Lending(self._online, lambda: self._closed, self._hear, self._order_in)
         shared.join()
         _open.add(self)
@@ -223,6 +225,7 @@ class Dispatcher:
                 self._fail(task, ConnectionReset(f"Connection reset: {RESET}"))
             return
         self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
+        self._shortfalls.expect()
         if self._vigil.is_alone:
             self._vigil.keep()
 
