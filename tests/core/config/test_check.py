@@ -42,8 +42,11 @@ def queue(monkeypatch):
 
 
 @pytest.fixture
-def read(tmp_path):
-    """Reads a profile, the last part of the file, and returns it."""
+def read(tmp_path, monkeypatch):
+    """Reads a profile, the last part of the file, and returns it. There is a certificate with its key."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cert.pem", "key.pem"):
+        (tmp_path / name).touch()
 
     def read(text: str) -> Profile:
         return read_file("profiles:\n  hpc:\n    " + text.replace("\n", "\n    "))["hpc"]
@@ -84,8 +87,9 @@ retry: 2"""
     [
         ("memory: 1000", "memory", 1000),
         ("url: [tcp://:1, tcp://:2]", "url", ("tcp://:1", "tcp://:2")),
-        ("url: 2024-01-01", "url", "2024-01-01"),
+        ("password: 2024-01-01", "password", "2024-01-01"),
         ("tls: [cert.pem, key.pem]", "tls", ("cert.pem", "key.pem")),
+        ("tls: '-----BEGIN CERTIFICATE-----'", "tls", "-----BEGIN CERTIFICATE-----"),
         ("seed:", "seed", None),
         ("daemon:\n  # idletime: 3", "daemon", None),
         ("daemon: {walltime: 1e3}", "daemon", DaemonOptions(walltime=1000.0)),
@@ -129,6 +133,15 @@ def test_a_value_may_be_of_any_type_that_its_key_wants(read, text, key, value):
         ("n: 1\nmemory: lots", (4, 13), "memory is 'lots' (a text): give a whole number of at least 1 or"),
         ("n: 1\ndaemon: {cleanup: 16}", (4, 23), "of at least 0 and at most 15"),
         ("n: 1\ndaemon: {idletime: 0}", (4, 24), "give a number above 0 (seconds"),
+        # What daemons() would find only when it is set
+        ("url: here", (3, 10), "hpc.url: 'here' is not an address: it must begin with one of ipc://"),
+        ("url: [tcp://:1, 'tcp://a']", (3, 21), "hpc.url[1]: 'tcp://a' has no port"),
+        ("url: tcp://:${WORDS}", (3, 10), "hpc.url: 'tcp://:some words' has no port"),
+        ("n: 1\nserial: [arrow, trch]", (4, 21), "serial[1]: no serializer 'trch' (there are: "),
+        ("n: 1\nserial: [trch]", (4, 14), "): did you mean 'torch'?"),
+        ("n: 1\nserial: [xyzzy]", (4, 14), "pip install 'mirai-core[serial]'"),
+        ("n: 1\ntls: none.pem", (4, 10), "hpc.tls: there is no file 'none.pem' in "),
+        ("n: 1\ntls: [cert.pem, /none/key.pem]", (4, 21), "hpc.tls[1]: there is no file '/none/key.pem': correct"),
         # Together
         ("seed: 1", (3, 5), "hpc: no daemons: add n"),
         # Variables
@@ -192,7 +205,7 @@ def test_a_variable_cannot_bring_structure(read, monkeypatch):
     """What is in the environment is data."""
     monkeypatch.setenv("X", "[a, b]\nn: 7")
 
-    assert read("url: ${X}").url == "[a, b]\nn: 7"
+    assert read("n: 1\npassword: ${X}").password == "[a, b]\nn: 7"
 
 
 def test_options_of_a_launcher_may_be_of_any_type(read):

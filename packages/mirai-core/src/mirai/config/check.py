@@ -18,7 +18,7 @@ from mirai.config.schema import Launch, Range
 from mirai.config.variables import substitute
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from dataclasses import Field
 
     Entries = dict[str, tuple[yaml.Node, yaml.Node]]  # the nodes of a mapping's keys and values
@@ -47,11 +47,13 @@ class Checker:
         for member in members(hint):
             for kind in filter(kinds(member).__contains__, found):
                 try:
-                    value = self._make(node, text, kind, member, key)
+                    value = self._make(node, text, kind, member, key, keywords)
                 except ConfigError as error:
                     errors.append(error)
                     continue
                 if is_allowed(value, member, keywords):
+                    if kind == "str" and "check" in keywords:
+                        self._accept(node, text, key, keywords["check"])
                     return value
         if errors:
             raise errors[0]
@@ -79,7 +81,15 @@ class Checker:
     def _resolve(self, text: str) -> str:
         return _kind(self._yaml.resolve(yaml.ScalarNode, text, (True, False)))  # type: ignore[no-untyped-call]
 
-    def _make(self, node: yaml.Node, text: str, kind: str, hint: Any, key: str) -> Any:
+    def _accept(self, node: yaml.Node, text: str, key: str, check: Callable[[str], object]) -> None:
+        try:
+            check(text)
+        except ValueError as error:
+            raise self._error(node, f"{key}: {error}") from None
+
+    def _make(
+        self, node: yaml.Node, text: str, kind: str, hint: Any, key: str, keywords: Mapping[str, Any] = NO_KEYWORDS
+    ) -> Any:
         if hint is Launch:
             return self._launch(node, key)
         if is_dataclass(hint):
@@ -89,7 +99,7 @@ class Checker:
             entries = self._entries(node, key)
             return {name: self.check(entry[1], value_hint, _join(key, name)) for name, entry in entries.items()}
         if kind == "seq":
-            return self._list(node, hint, key)
+            return self._list(node, hint, key, {name: keywords[name] for name in ("check",) if name in keywords})
         if kind == "str":
             return text
         try:
@@ -98,11 +108,11 @@ class Checker:
             raise self._error(node, f"{key} is {text!r}, not {NOUNS[kind]}: correct it") from None
         return float(value) if hint is float else value
 
-    def _list(self, node: yaml.Node, hint: Any, key: str) -> Any:
+    def _list(self, node: yaml.Node, hint: Any, key: str, keywords: Mapping[str, Any]) -> Any:
         hints = elements(hint, len(node.value))
         if hints is None:
             raise self._error(node, f"{key} is a list of {len(node.value)}: give {wanted(hint, NO_KEYWORDS)}")
-        values = [self.check(child, hints[i], f"{key}[{i}]") for i, child in enumerate(node.value)]
+        values = [self.check(child, hints[i], f"{key}[{i}]", keywords) for i, child in enumerate(node.value)]
         return tuple(values) if get_origin(hint) is tuple else values
 
     def _launch(self, node: yaml.Node, key: str) -> Launch:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
+
+from mirai import plugins
+from mirai.transport.urls import parse
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -19,9 +24,27 @@ def option(description: str, *, repr: bool = True, **keywords: Any) -> Any:
         description: what it means; errors quote it.
         repr: whether its value may be shown.
         **keywords: what its value must be beside its type, in the words of JSON Schema: `minimum`,
-            `exclusiveMinimum`, `maximum`, `pattern`; and `examples`, which errors quote too.
+            `exclusiveMinimum`, `maximum`, `pattern`; `examples`, which errors quote too; and `check`, which is called
+            with a text, or each of a list, and raises a ValueError where it will not do.
     """
     return field(default=None, repr=repr, metadata={"description": description, **keywords})
+
+
+def check_serializer(name: str) -> None:
+    """Raise a ValueError where no plugin provides it."""
+    known = plugins.serializers()
+    if name not in known:
+        near = "".join(f"did you mean {other!r}?" for other in difflib.get_close_matches(name, known, n=1))
+        names = ", ".join(sorted(known)) or "none"
+        advice = near or "correct its name, or install its plugin; pip install 'mirai-core[serial]' brings ours"
+        raise ValueError(f"no serializer {name!r} (there are: {names}): {advice}")
+
+
+def check_certificate(given: str) -> None:
+    """Raise a ValueError where it is neither PEM text nor a file."""
+    if "-----BEGIN " not in given and not os.path.exists(given):
+        where = "" if os.path.isabs(given) else f" in {os.getcwd()}"
+        raise ValueError(f"there is no file {given!r}{where}: correct the path, or give PEM text")
 
 
 @dataclass(frozen=True)
@@ -69,14 +92,16 @@ class Profile:
     n: int | Range | None = option(  # noqa: RUF009 (as for the others)
         "daemons to start here, or to launch", minimum=1, examples=["{min: 0, max: 20}"]
     )
-    url: str | tuple[str, ...] | None = option("where to listen for daemons", examples=["tls+tcp://:0"])
+    url: str | tuple[str, ...] | None = option("where to listen for daemons", examples=["tls+tcp://:0"], check=parse)
     launcher: Launch | None = None
     remote: Launch | None = None  # the launcher, as daemons() calls it
     dispatcher: bool | None = option("whether a task waits for a daemon that is free, or takes its turn")
     sync: bool | None = option("whether tasks run in the host itself, to debug them")
     seed: int | None = option("the same random numbers in each run")
-    serial: tuple[str, ...] | None = option("serializers to use", examples=["[arrow, torch]"])
-    tls: str | tuple[str, str] | None = option("certificate and key: a path or PEM text with both, or a list of two")
+    serial: tuple[str, ...] | None = option("serializers to use", examples=["[arrow, torch]"], check=check_serializer)
+    tls: str | tuple[str, str] | None = option(
+        "certificate and key: a path or PEM text with both, or a list of two", check=check_certificate
+    )
     password: str | None = option("of the key", repr=False, examples=["${KEY_PASSWORD}"])
     memory: int | str | None = option(
         "bytes of queued payloads", minimum=1, pattern=r"[0-9.]+ *[KMGTkmgt]?[Ii]?[Bb]?", examples=["2GB"]
