@@ -347,7 +347,7 @@ def test_what_daemons_are_given_is_checked(given, error, message):
 
 
 def test_a_file_of_profiles_names_them(tmp_path):
-    """As `daemons(serial=…)` does; a name that nobody provides is an error that names the profile."""
+    """As `daemons(serial=…)` does; a name that nobody provides is an error that tells where it stands."""
     file = tmp_path / "mirai.yaml"
     file.write_text("profiles:\n  right: {n: 1, serial: [arrow, numpy]}\n")
     with profiles(file):
@@ -357,7 +357,7 @@ def test_a_file_of_profiles_names_them(tmp_path):
     file.write_text("profiles:\n  wrong: {n: 1, serial: [arow]}\n")
     with pytest.raises(ValueError, match="did you mean 'arrow'") as caught, profiles(file):
         pass
-    assert "profile 'wrong'" in str(caught.value.__notes__)
+    assert "profiles.wrong.serial[0]" in str(caught.value)
 
 
 def test_none_at_all_can_be_asked_for(unregistered):
