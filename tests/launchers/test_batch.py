@@ -60,8 +60,8 @@ def test_directives_come_before_commands():
 @pytest.mark.parametrize(
     ("options", "error", "said"),
     [
-        ({"options": ["#SBATCH"]}, TypeError, r"options is \['#SBATCH'\], a list"),
-        ({"python": 3.11}, TypeError, "python is 3.11, a float"),
+        ({"options": ["#SBATCH"]}, TypeError, r"options is \['#SBATCH'\], of type list"),
+        ({"python": 3.11}, TypeError, "python is 3.11, of type float"),
         ({"python": ""}, ValueError, "python is empty"),
         ({"command": ""}, ValueError, "command is empty"),
         ({"options": "#SBATCH --array=1-4"}, ValueError, "'#SBATCH --array=1-4': leave it out"),

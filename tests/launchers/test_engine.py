@@ -83,7 +83,7 @@ def test_a_connection_is_closed_when_all_is_cancelled():
 @pytest.mark.parametrize("make", [Dask, Ray])
 def test_options_are_checked_when_given(make):
     """Not in the middle of a launch."""
-    with pytest.raises(TypeError, match="address is 8786, a int"):
+    with pytest.raises(TypeError, match="address is 8786, of type int"):
         make(address=8786)
     with pytest.raises(TypeError, match="resources has 'GPU': 'two'"):
         make(address="auto", resources={"GPU": "two"})

@@ -238,7 +238,7 @@ def test_what_is_shown_has_no_secrets(server):
         ({"headers": "X: 1"}, TypeError, "headers is 'X: 1'"),
         ({"data": "{}"}, ValueError, "data='{}' has no '%s'"),
         ({"job": "http://node1/job"}, ValueError, "has no '%s': put it where a job's id goes"),
-        ({"token": 1}, TypeError, "token is 1, a int"),
+        ({"token": 1}, TypeError, "token is 1, of type int"),
         ({"python": ""}, ValueError, "python is empty"),
     ],
 )

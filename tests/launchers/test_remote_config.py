@@ -76,10 +76,10 @@ def test_a_list_from_yaml_is_equal():
         ({"args": []}, ValueError, "has no '.'"),
         ({"args": [["."], ["-n"]]}, ValueError, r"\['-n'\] has no '.'"),
         ({"args": "-n 1 ."}, TypeError, "'-n 1 .': a list of words"),
-        ({"args": ["-n", 1, "."]}, TypeError, "holds 1, a int: put it into quotation marks"),
-        ({"args": [["."], "-n"]}, TypeError, r"holds \['.'\], a list"),
-        ({"python": 3.11}, TypeError, "python is 3.11, a float"),
-        ({"command": ["srun"]}, TypeError, r"command is \['srun'\], a list"),
+        ({"args": ["-n", 1, "."]}, TypeError, "holds 1, of type int: put it into quotation marks"),
+        ({"args": [["."], "-n"]}, TypeError, r"holds \['.'\], of type list"),
+        ({"python": 3.11}, TypeError, "python is 3.11, of type float"),
+        ({"command": ["srun"]}, TypeError, r"command is \['srun'\], of type list"),
     ],
 )
 def test_options_are_checked_when_given(options, error, said):

@@ -131,6 +131,6 @@ def test_what_cannot_travel_is_named():
     frame = polars.DataFrame({"x": polars.Series([object()], dtype=polars.Object)})
     with (
         daemons(sync=True),
-        pytest.raises(SerializationError, match=r"argument 0 \(a DataFrame\) cannot.*polars.DataFrame"),
+        pytest.raises(SerializationError, match=r"argument 0 \(of type DataFrame\) cannot.*polars.DataFrame"),
     ):
         mirai(len, frame)

@@ -245,7 +245,7 @@ def test_a_result_outlives_its_profile():
     ("dump", "message"),
     [
         (handles.fail_to_dump, "raised ValueError: dump failed"),
-        (handles.dump_text, "returned a str: return bytes, or a memoryview"),
+        (handles.dump_text, "returned an object of type str: return bytes, or a memoryview"),
     ],
 )
 @pytest.mark.parametrize("vec", [False, True])
@@ -253,14 +253,14 @@ def test_one_that_cannot_be_dumped(dump, message, vec):
     """At the call an error that names the argument; of a result, the task's error. The daemon serves on."""
     function = (lambda hs: list(map(dump, hs))) if vec else dump
     with daemons(1, serial=serial_config(Handle, function, handles.load, vec)):
-        with pytest.raises(SerializationError, match=rf"argument 1 \(a list\) cannot .*Handle {message}"):
+        with pytest.raises(SerializationError, match=rf"argument 1 \(of type list\) cannot .*Handle {message}"):
             mirai(print, 1, [Handle(1)])
-        with pytest.raises(SerializationError, match=rf"argument 'x' \(a Handle\) cannot .*Handle {message}"):
+        with pytest.raises(SerializationError, match=rf"argument 'x' \(of type Handle\) cannot .*Handle {message}"):
             mirai("1", x=Handle(1))
-        with pytest.raises(SerializationError, match=rf"element 1 \(a Handle\) cannot .*Handle {message}"):
+        with pytest.raises(SerializationError, match=rf"element 1 \(of type Handle\) cannot .*Handle {message}"):
             mirai_map([1, Handle(1)], print)
         pid = mirai("import os; os.getpid()").result()
-        with pytest.raises(MiraiError, match=rf"the result \(a Handle\) cannot .*Handle {message}"):
+        with pytest.raises(MiraiError, match=rf"the result \(of type Handle\) cannot .*Handle {message}"):
             mirai(handles.make, 1).result()
         with pytest.raises(MiraiError, match="Carrier"):
             mirai(handles.raise_one, 1).result()
@@ -366,7 +366,7 @@ def test_none_at_all_can_be_asked_for(unregistered):
     with (
         daemons(sync=True, serial=[]),
         pytest.raises(
-            SerializationError, match=r"argument 0 \(a Handle\) cannot be serialized: TypeError: cannot pickle"
+            SerializationError, match=r"argument 0 \(of type Handle\) cannot be serialized: TypeError: cannot pickle"
         ),
     ):
         mirai(handles.value_of, Handle(1))

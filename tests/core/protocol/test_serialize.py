@@ -219,18 +219,21 @@ class Unserializable:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        ((print, (1, threading.Lock()), {}), "argument 1 (a lock) cannot be serialized: TypeError: "),
-        ((print, (), {"end": threading.Lock()}), "argument 'end' (a lock) cannot be serialized: TypeError: "),
+        ((print, (1, threading.Lock()), {}), "argument 1 (of type lock) cannot be serialized: TypeError: "),
+        ((print, (), {"end": threading.Lock()}), "argument 'end' (of type lock) cannot be serialized: TypeError: "),
         (
             (threading.Lock().acquire, (), {}),
-            "the task (a builtin_function_or_method) cannot be serialized: TypeError: ",
+            "the task (of type builtin_function_or_method) cannot be serialized: TypeError: ",
         ),
-        ((print, ((i for i in ()),), {}), "argument 0 (a generator) cannot be serialized: TypeError: "),
+        ((print, ((i for i in ()),), {}), "argument 0 (of type generator) cannot be serialized: TypeError: "),
         (
             (print, ([Unserializable()],), {}),
-            "argument 0 (a list) cannot be serialized: RuntimeError: made for this place",
+            "argument 0 (of type list) cannot be serialized: RuntimeError: made for this place",
         ),
-        ((print, (), {}, {"globals": {"x": threading.Lock()}}), "_globals (a dict) cannot be serialized: TypeError: "),
+        (
+            (print, (), {}, {"globals": {"x": threading.Lock()}}),
+            "_globals (of type dict) cannot be serialized: TypeError: ",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -247,7 +250,7 @@ def test_what_cannot_be_serialized_is_named(call, message):
 
 def test_what_of_the_arguments_alone_cannot_be_serialized_is_named():
     """For an element of a map, whose function is there already."""
-    with pytest.raises(SerializationError, match=r"argument 'x' \(a lock\)"):
+    with pytest.raises(SerializationError, match=r"argument 'x' \(of type lock\)"):
         dumps_arguments((1,), {"x": threading.Lock()})
 
 
@@ -258,7 +261,7 @@ def test_endless_nesting_is_named():
         nested = [nested]
 
     with pytest.raises(
-        SerializationError, match=r"argument 0 \(a list\) cannot be serialized: (RecursionError|PicklingError)"
+        SerializationError, match=r"argument 0 \(of type list\) cannot be serialized: (RecursionError|PicklingError)"
     ):
         dumps_call(len, (nested,), {})
     while nested:

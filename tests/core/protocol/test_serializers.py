@@ -380,18 +380,27 @@ def broken(*_):
     ("entry", "message"),
     [
         (lambda: configuration(broken), "raised ValueError: not this one"),
-        (lambda: configuration(lambda h: "text"), "returned a str: return bytes, or a memoryview"),
-        (lambda: configuration(lambda h: None), "returned a NoneType: return bytes, or a memoryview"),
-        (lambda: configuration(lambda h: NotImplemented), "returned a NotImplementedType: return bytes"),
-        (lambda: configuration(lambda h: (1,)), "returned a tuple: return bytes"),
-        (lambda: plugin(lambda h: [1]), "returned a list: return bytes"),
+        (lambda: configuration(lambda h: "text"), "returned an object of type str: return bytes, or a memoryview"),
+        (lambda: configuration(lambda h: None), "returned an object of type NoneType: return bytes, or a memoryview"),
+        (
+            lambda: configuration(lambda h: NotImplemented),
+            "returned an object of type NotImplementedType: return bytes",
+        ),
+        (lambda: configuration(lambda h: (1,)), "returned an object of type tuple: return bytes"),
+        (lambda: plugin(lambda h: [1]), "returned an object of type list: return bytes"),
         (lambda: configuration(broken, vec=True), "raised ValueError: not this one"),
-        (lambda: configuration(lambda hs: b"", vec=True), "returned a bytes for a list of 1: with vec, return a list"),
+        (
+            lambda: configuration(lambda hs: b"", vec=True),
+            "returned an object of type bytes for a list of 1: with vec, return a list",
+        ),
         (
             lambda: configuration(lambda hs: [], vec=True),
             "returned a list of 0 for a list of 1: with vec, return a list",
         ),
-        (lambda: configuration(lambda hs: ["text"], vec=True), "returned a str: return bytes, or a memoryview"),
+        (
+            lambda: configuration(lambda hs: ["text"], vec=True),
+            "returned an object of type str: return bytes, or a memoryview",
+        ),
     ],
 )
 @pytest.mark.parametrize("task", [len, lambda x: x], ids=["by name", "by value"])
@@ -401,7 +410,7 @@ def test_a_serializer_that_fails_is_an_error_at_the_call(entry, message, task):
         dumps_call(task, (1, [Handle(1)]), {}, None, Serializers([entry()]))
 
     assert str(caught.value).startswith(
-        f"argument 1 (a list) cannot be serialized: the serializer for {NAME} {message}"
+        f"argument 1 (of type list) cannot be serialized: the serializer for {NAME} {message}"
     )
     assert isinstance(caught.value.__cause__, HookError)
 

@@ -103,7 +103,7 @@ def test_a_result_that_cannot_be_serialized_is_the_tasks_error(evaluator):
     status, failure = run(evaluator, lambda: Unpicklable())
 
     assert status == Status.ERROR
-    assert "the result (a Unpicklable) cannot be serialized: RuntimeError: not this one" in failure.message
+    assert "the result (of type Unpicklable) cannot be serialized: RuntimeError: not this one" in failure.message
     assert failure.original is None
 
 

@@ -147,7 +147,7 @@ class SerializationError(TypeError):
         self.where, self.kind, self.why, self.advice = where, kind, why, advice
 
     def __str__(self) -> str:
-        return f"{self.where} (a {self.kind}) cannot be serialized: {self.why}. {self.advice}"
+        return f"{self.where} (of type {self.kind}) cannot be serialized: {self.why}. {self.advice}"
 
 
 def _rebuild(cls: type[ErrorValue], args: tuple[Any, ...], state: dict[str, Any]) -> ErrorValue:

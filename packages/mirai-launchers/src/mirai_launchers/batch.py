@@ -61,7 +61,7 @@ class Batch(Launcher):
         for option in ("command", "options", "python"):
             value = getattr(self, option)
             if not isinstance(value, str):
-                raise TypeError(f"{option} is {value!r}, a {type(value).__name__}: text belongs there")
+                raise TypeError(f"{option} is {value!r}, of type {type(value).__name__}: text belongs there")
         for option in ("command", "python"):
             if not getattr(self, option):
                 raise ValueError(f"{option} is empty: give a name or a path")

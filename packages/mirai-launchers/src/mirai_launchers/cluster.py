@@ -31,7 +31,7 @@ def cluster_config(command: str = "sbatch", options: str = "", python: str = "py
     Source: `cluster_config()` in R.
     """
     if not isinstance(command, str):
-        raise TypeError(f"command is {command!r}, a {type(command).__name__}: text belongs there")
+        raise TypeError(f"command is {command!r}, of type {type(command).__name__}: text belongs there")
     kinds: dict[str, type[SGE | PBS | LSF | Slurm]] = {
         "sbatch": Slurm,
         "qsub": _kind_of_qsub(str(options)),

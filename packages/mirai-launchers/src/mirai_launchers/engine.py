@@ -91,7 +91,7 @@ def check(launcher: Any, *texts: str) -> None:
     for option in texts:
         value = getattr(launcher, option)
         if not isinstance(value, str):
-            raise TypeError(f"{option} is {value!r}, a {type(value).__name__}: text belongs there")
+            raise TypeError(f"{option} is {value!r}, of type {type(value).__name__}: text belongs there")
     for name, amount in dict(launcher.resources).items():
         if not isinstance(name, str) or isinstance(amount, bool) or not isinstance(amount, int | float):
             raise TypeError(f"resources has {name!r}: {amount!r}: names and numbers belong there")

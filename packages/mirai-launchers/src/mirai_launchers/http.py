@@ -75,7 +75,9 @@ class HttpConfig(Launcher):
             value = getattr(self, option)
             absent = value is None and option in ("cookie", "token", "job", "data")
             if not (isinstance(value, str) or absent or (callable(value) and option != "python")):
-                raise TypeError(f"{option} is {value!r}, a {type(value).__name__}: text or a function belongs there")
+                raise TypeError(
+                    f"{option} is {value!r}, of type {type(value).__name__}: text or a function belongs there"
+                )
         if not (self.headers is None or callable(self.headers) or isinstance(self.headers, Mapping)):
             raise TypeError(f"headers is {self.headers!r}: names and their values, or a function, belong there")
         if isinstance(self.headers, Mapping):

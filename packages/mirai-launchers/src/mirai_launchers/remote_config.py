@@ -41,7 +41,9 @@ class RemoteConfig(Launcher):
     def __post_init__(self) -> None:
         for option, value in (("command", self.command or ""), ("python", self.python)):
             if not isinstance(value, str):
-                raise TypeError(f"{option} is {value!r}, a {type(value).__name__}: a name or a path belongs there")
+                raise TypeError(
+                    f"{option} is {value!r}, of type {type(value).__name__}: a name or a path belongs there"
+                )
         # Tuples, so that a list from a YAML profile is equal, and can be hashed.
         several = _is_list(self.args) and self.args and all(map(_is_list, self.args))
         args = tuple(map(_checked, self.args)) if several else _checked(self.args)
@@ -112,7 +114,7 @@ def _checked(args: object) -> tuple[str, ...]:
         raise TypeError(f"args is {args!r}: a list of words belongs there")
     for word in args:
         if not isinstance(word, str):
-            raise TypeError(f"args holds {word!r}, a {type(word).__name__}: put it into quotation marks")
+            raise TypeError(f"args holds {word!r}, of type {type(word).__name__}: put it into quotation marks")
     if SLOT not in args:
         raise ValueError(f"args {list(args)!r} has no {SLOT!r}: put it where the daemon's command goes")
     return tuple(args)

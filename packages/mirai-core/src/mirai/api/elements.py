@@ -32,7 +32,7 @@ def calls(xs: Any) -> tuple[list[Any] | None, Iterator[Call]]:
     if isinstance(xs, Mapping):
         return list(xs), (((x,), {}) for x in xs.values())
     if not isinstance(xs, Iterable):
-        raise TypeError(f"xs is a {type(xs).__qualname__} ({xs!r:.80}): give an iterable")
+        raise TypeError(f"xs is of type {type(xs).__qualname__} ({xs!r:.80}): give an iterable")
     return None, (((x,), {}) for x in xs)
 
 

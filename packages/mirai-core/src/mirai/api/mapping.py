@@ -128,7 +128,7 @@ def mirai_map(
     Source: `mirai_map()` in R.
     """
     if not callable(fn):
-        raise TypeError(f"fn is a {type(fn).__qualname__} ({fn!r:.80}): give a callable")
+        raise TypeError(f"fn is of type {type(fn).__qualname__} ({fn!r:.80}): give a callable")
     check_keywords(kwargs)
     keys, elements = calls(xs)
     profile = profiles.find(_compute) or _one_daemon()

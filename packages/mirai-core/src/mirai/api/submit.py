@@ -153,7 +153,9 @@ def everywhere(
 def check_text(task: object, args: tuple[Any, ...]) -> None:
     """A task that is not callable must be Python text, and takes names only."""
     if not isinstance(task, str):
-        raise TypeError(f"the task is a {type(task).__qualname__} ({task!r:.80}): give a callable, or source text")
+        raise TypeError(
+            f"the task is of type {type(task).__qualname__} ({task!r:.80}): give a callable, or source text"
+        )
     if args:
         raise TypeError("source text takes no positional arguments: give them names, as in mirai('x + 1', x=1)")
     compile(task, "<mirai>", "exec")

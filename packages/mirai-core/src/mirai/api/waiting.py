@@ -143,11 +143,11 @@ def _mirais(x: Any) -> list[Mirai[Any]]:
     if isinstance(x, Mirai):
         return [x]
     if not isinstance(x, Iterable) or isinstance(x, str):
-        raise TypeError(f"{x!r:.80} is a {type(x).__qualname__}: give a mirai, a map, or a list of mirais")
+        raise TypeError(f"{x!r:.80} is of type {type(x).__qualname__}: give a mirai, a map, or a list of mirais")
     mirais = list(x.values() if isinstance(x, dict) else x)
     for i, m in enumerate(mirais):
         if not isinstance(m, Mirai):
-            raise TypeError(f"element {i} is a {type(m).__qualname__} ({m!r:.80}), not a mirai")
+            raise TypeError(f"element {i} is of type {type(m).__qualname__} ({m!r:.80}), not a mirai")
     return mirais
 
 
@@ -181,8 +181,8 @@ def _flat(values: list[Any], names: Sequence[Any]) -> Any:
             raise _named(value, name)
         if type(value) is not type(values[0]):
             raise TypeError(
-                f"flat=True needs values of one type: index {names[0]!r} is a {type(values[0]).__qualname__}, "
-                f"index {name!r} a {type(value).__qualname__}"
+                f"flat=True needs values of one type: index {names[0]!r} is of type {type(values[0]).__qualname__}, "
+                f"index {name!r} of type {type(value).__qualname__}"
             )
     if values and isinstance(values[0], (list, tuple)):
         return [item for value in values for item in value]

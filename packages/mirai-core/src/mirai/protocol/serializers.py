@@ -152,7 +152,7 @@ class Entry:
                 return AS_IT_IS, made
             if made is NotImplemented:
                 return None
-        raise HookError(f"{self!r} returned a {type(made).__qualname__}: return bytes, or a memoryview")
+        raise HookError(f"{self!r} returned an object of type {type(made).__qualname__}: return bytes, or a memoryview")
 
 
 def configured(token: str) -> Entry:
@@ -335,7 +335,9 @@ class _Batch:
         made = self._entry.dump(self._values)
         n = len(self._values)
         if not isinstance(made, list) or len(made) != n:
-            what = f"a list of {len(made)}" if isinstance(made, list) else f"a {type(made).__qualname__}"
+            what = (
+                f"a list of {len(made)}" if isinstance(made, list) else f"an object of type {type(made).__qualname__}"
+            )
             raise HookError(f"{self._entry!r} returned {what} for a list of {n}: with vec, return a list of as many")
         for data in map(self._entry.checked, made):
             self.places.append(None if data is None else len(self._data))
@@ -375,7 +377,9 @@ def arrive_together(load: Callable[[Any], Any], data: list[Data]) -> list[Any]:
     ]
     values = load(given)
     if not isinstance(values, list) or len(values) != len(given):
-        what = f"a list of {len(values)}" if isinstance(values, list) else f"a {type(values).__qualname__}"
+        what = (
+            f"a list of {len(values)}" if isinstance(values, list) else f"an object of type {type(values).__qualname__}"
+        )
         raise TypeError(f"{load!r} made {what} of a list of {len(given)}: with vec, return a list of as many")
     return values
 

@@ -305,7 +305,7 @@ def _unserializable(value: Any, error: BaseException) -> Failure:
     else:
         why = f"{type(error).__name__}: {_text(error)}"
         advice = "return something that can, or register a serializer for it (serial_config)"
-    message = f"the result (a {type(value).__qualname__}) cannot be serialized: {why}; {advice}"
+    message = f"the result (of type {type(value).__qualname__}) cannot be serialized: {why}; {advice}"
     failure = describe(error)
     failure.message, failure.original = message, None
     return failure
