@@ -262,13 +262,13 @@ def raise_(error):
 @pytest.mark.parametrize(
     ("task", "kind", "message"),
     [
-        ("raise Picky(1, 2)", MiraiError, "Picky: 1 and 2"),
+        ("raise Picky(1, 2)", MiraiError, r"Picky: 1 and 2 \(raised as a MiraiError, since "),
         ("raise Unprintable", Unprintable, "Unprintable: .*__str__ raised ValueError"),
         (recurse, RecursionError, "recursion"),
         ("import sys; sys.exit()", MiraiError, r"sys\.exit\(None\)"),
         ("import sys; sys.exit('enough')", MiraiError, r"sys\.exit\('enough'\)"),
         ("raise SystemExit(2)", MiraiError, r"sys\.exit\(2\)"),
-        ("raise BaseException('base')", MiraiError, "BaseException: base"),
+        ("raise BaseException('base')", MiraiError, r"BaseException: base \(.*since it is no Exception\)"),
         ("raise GeneratorExit", MiraiError, "GeneratorExit"),
         ("import asyncio; raise asyncio.CancelledError", MiraiError, "CancelledError"),
         ("raise BaseExceptionGroup('both', [KeyboardInterrupt(), ValueError()])", MiraiError, "both"),
@@ -280,7 +280,7 @@ def raise_(error):
         (
             "error = ValueError('locked')\nimport threading\nerror.lock = threading.Lock()\nraise error",
             MiraiError,
-            "locked",
+            "locked .*since it cannot be pickled: TypeError: cannot pickle",
         ),
         (exit_with_what_cannot_be_printed, MiraiError, "sys.exit"),
         (raise_what_exits_when_printed, MiraiError, "Odd"),
@@ -336,7 +336,9 @@ def test_what_only_a_daemon_can_import_is_an_error_value(one, tmp_path, what):
     assert isinstance(m.exception(DEADLINE), MiraiError)
     assert isinstance(m.data, MiraiError)
     assert m.data is m.data
-    assert ("onlythere" if what == "result" else "Thing: there") in m.data.message
+    if what == "exception":
+        assert m.data.message.startswith("Thing: there (raised as a MiraiError, since it cannot be loaded here: ")
+    assert "No module named 'onlythere'" in m.data.message
 
 
 def test_a_value_that_exits_when_it_is_loaded_does_not_end_the_host(one):
@@ -361,6 +363,13 @@ def test_every_error_survives_pickling(error):
 
     assert type(again) is type(error)
     assert (str(again), again.code, again.message, again.args) == (str(error), error.code, error.message, error.args)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_every_error_says_in_a_list_what_it_is(error):
+    """Collected values are printed so: its class, its code and its text."""
+    assert f"{[error]}" == f"[{type(error).__name__}({error})]"
+    assert repr(pickle.loads(pickle.dumps(error))) == repr(error)
 
 
 def test_an_error_value_can_be_sent_and_returned(shared):

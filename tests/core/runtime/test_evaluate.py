@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import traceback
 from types import ModuleType, SimpleNamespace
 
@@ -137,6 +138,47 @@ def test_any_exception_can_be_described(error, message, pickled):
     with pytest.raises(ValueError, match=message):
         raise ValueError(failure.message)
     assert (failure.original is not None) == pickled
+
+
+class Locked(Exception):
+    def __init__(self, message):
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class Changing(Exception):
+    """Is another one once it was pickled."""
+
+    def __reduce__(self):
+        return ValueError, self.args
+
+
+class Exits(Exception):
+    """Ends whoever unpickles it."""
+
+    def __reduce__(self):
+        return sys.exit, (3,)
+
+
+@pytest.mark.parametrize(
+    ("error", "begins", "why"),
+    [
+        (Picky(1, 2), "Picky: 1 and 2 (", "it cannot be unpickled: TypeError: Picky.__init__() missing 1 required "),
+        (Locked("busy"), "Locked: busy (", "it cannot be pickled: TypeError: cannot pickle '_thread.lock' object"),
+        (Changing("x"), "Changing: x (", "unpickled, it is of type ValueError"),
+        (Exits(), "Exits (", "it cannot be unpickled: SystemExit: 3"),
+        (BaseException("base"), "BaseException: base (", "it is no Exception"),
+        (GeneratorExit(), "GeneratorExit (", "it is no Exception"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_exception_that_cannot_be_raised_on_the_host_says_why(error, begins, why):
+    """Else its handler there, `except Picky`, seems to be broken: it is a `MiraiError` that is raised."""
+    failure = describe(error)
+
+    assert failure.original is None
+    assert failure.message.startswith(f"{begins}raised as a MiraiError, since {why}")
+    assert failure.message.endswith(")")
 
 
 def test_a_chain_of_exceptions_is_described_whole():

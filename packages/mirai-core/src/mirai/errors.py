@@ -28,6 +28,9 @@ class ErrorValue(Exception):
         text = self.message or self.summary
         return text if self.code is None else f"{self.code} | {text}"
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self})"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Not what OSError's would be: that one drops our attributes.
         return _rebuild, (type(self), self.args, self.__dict__)
@@ -37,10 +40,10 @@ class MiraiError(ErrorValue):
     """The task raised.
 
     Attributes:
-        message: what the exception said, after the name of its class.
+        message: what the exception said, after the name of its class; at its end, why `original` is None.
         stack_trace: frames of the task's own code, outermost first.
         condition_class: names of the exception's classes, most derived first.
-        original: the exception itself, None where it cannot be pickled.
+        original: the exception itself, None where it cannot be pickled, or is no `Exception`.
         remote_traceback: the traceback as the daemon would have printed it, without our frames.
     """
 

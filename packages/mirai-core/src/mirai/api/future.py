@@ -403,25 +403,26 @@ def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException 
         return error, error
     if status == VALUE:
         return value, None
-    value["original"] = _original(value["original"])
+    value["original"], why_not = _original(value["original"])
+    if why_not:
+        value["message"] += f" (raised as a MiraiError, since it cannot be loaded here: {why_not})"
     error = MiraiError(**value)
     raised = error if error.original is None else error.original
     raised.__cause__ = RemoteTraceback(error.remote_traceback)
     return error, raised
 
 
-def _original(pickled: serialize.Serialized | None) -> BaseException | None:
-    """The exception itself; None where it cannot be made here, as its class is only on the daemon."""
+def _original(pickled: serialize.Serialized | None) -> tuple[BaseException | None, str]:
+    """The exception itself; None, and why, where it cannot be made here, as its class is only on the daemon."""
     if pickled is None:
-        return None
+        return None, ""  # the daemon has said why
     count, body = pickled[0], serialize.joined(pickled[1])
     try:
-        error: BaseException = serialize.loads(count, body)
-        return error
+        return serialize.loads(count, body), ""
     except BaseException as broken:
         if not _fails_again(broken, count, body) or not isinstance(broken, Exception):
             raise
-        return None
+        return None, f"{type(broken).__name__}: {broken}"
 
 
 def _fails_again(error: BaseException, count: int, body: Buffer) -> bool:

@@ -274,14 +274,15 @@ def describe(error: BaseException, serializers: Serializers | None = None) -> Fa
         text = "".join(traceback.format_exception(type(error), error, frames))
     except BaseException as broken:
         text = f"{type(error).__name__} (its traceback cannot be printed: {type(broken).__name__})\n"
+    original, why_not = _pickled(error, serializers)
     if isinstance(error, SystemExit):
         message = f"the task called sys.exit({_shown(error.code)}); return a value instead, its daemon serves on"
-    elif said := _text(error):
-        message = f"{type(error).__name__}: {said}"
     else:
-        message = type(error).__name__
+        said = _text(error)
+        message = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        message += f" (raised as a MiraiError, since {why_not})" if why_not else ""
     classes = tuple(cls.__name__ for cls in type(error).__mro__ if cls is not object)
-    return Failure(message, classes, list(traceback.extract_tb(frames)), text, _pickled(error, serializers))
+    return Failure(message, classes, list(traceback.extract_tb(frames)), text, original)
 
 
 def not_mapped(error: OSError) -> tuple[Status, Serialized]:
@@ -301,11 +302,10 @@ def _own_frames(frames: TracebackType | None) -> TracebackType | None:
 
 def _unserializable(value: Any, error: BaseException) -> Failure:
     if isinstance(error, serialize.HookError):
-        why, advice = str(error), "correct it, or return something else"
+        advice = "correct it, or return something else"
     else:
-        why = f"{type(error).__name__}: {_text(error)}"
         advice = "return something that can, or register a serializer for it (serial_config)"
-    message = f"the result (of type {type(value).__qualname__}) cannot be serialized: {why}; {advice}"
+    message = f"the result (of type {type(value).__qualname__}) cannot be serialized: {_reason(error)}; {advice}"
     failure = describe(error)
     failure.message, failure.original = message, None
     return failure
@@ -325,17 +325,26 @@ def _text(error: BaseException) -> str:
         return f"<its __str__ raised {type(broken).__name__}>"
 
 
-def _pickled(error: BaseException, serializers: Serializers | None) -> Serialized | None:
-    """None where it does not come back the same: many exceptions take other arguments than they keep."""
+def _pickled(error: BaseException, serializers: Serializers | None) -> tuple[Serialized | None, str]:
+    """None, and why, where it does not come back the same: many exceptions take other arguments than they keep."""
     if not isinstance(error, Exception):
-        return None  # the host must not exit, nor be interrupted, because a task did
+        return None, "it is no Exception"  # the host must not exit, nor be interrupted, because a task did
+    step = "printed"
     try:
         try:
             str(error)  # one that exits on being printed would end the host
         except Exception:
             pass
+        step = "pickled"
         count, body = serialize.dumps(error, serializers=serializers)
-        same = type(serialize.loads(count, serialize.joined(body))) is type(error)
-        return (count, body) if same else None
-    except BaseException:
-        return None
+        step = "unpickled"
+        again = serialize.loads(count, serialize.joined(body))
+    except BaseException as broken:
+        return None, f"it cannot be {step}: {_reason(broken)}"
+    if type(again) is not type(error):
+        return None, f"unpickled, it is of type {type(again).__qualname__}"
+    return (count, body), ""
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, serialize.HookError) else f"{type(error).__name__}: {_text(error)}"
