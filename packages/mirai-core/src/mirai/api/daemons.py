@@ -117,7 +117,8 @@ def daemons(
         remote: a launcher, which starts the `n` daemons elsewhere, without waiting for them (`status().launches` has
             what becomes of them). They dial `url`, unless given a `tls+tcp` address of this host that others can reach.
         dispatcher: False: tasks go to the daemons round robin, at once.
-        sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them.
+        sync: evaluate tasks in this process at the call, so that `breakpoint()` works in them. Nothing can interrupt
+            such a task: one that takes longer than its `_timeout` resolves to `TimedOut` when it is through.
         seed: each task has a random stream of its own, the same whatever the number of daemons; without,
             each daemon has.
         serial: what objects go by that cannot be pickled, or not cheaply: what `serial_config()` returns, names of
