@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mirai.errors import ErrorValue
+    from mirai.protocol.scheduler import Task
     from mirai.protocol.wire import Buffer
     from mirai.runtime.lead import Lead
     from mirai.runtime.once import Once
@@ -92,6 +93,13 @@ class Afterwards:
         self._news: deque[tuple[int, str]] = deque()  # to be logged
         self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
         self._calling = threading.local()
+
+    def fail(self, task: Task, error: ErrorValue) -> bool:
+        """There will be no answer, an order says; whether its future was unresolved."""
+        told = task.future.fail(error)
+        if told:
+            self.resolved.append(task.future)
+        return told is not None
 
     def tell(self, level: int, text: str) -> None:
         """Log it, once the lock is free; what is an error to users, they are warned of too."""

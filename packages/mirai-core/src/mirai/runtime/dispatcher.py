@@ -1,39 +1,33 @@
-"""In the host: feed the sockets' events to the scheduler, perform the actions it returns."""
+"""In the host: what users want of the daemons of one compute profile, one order at a time."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import itertools
 import logging
 import os
-import pickle
 import sys
 import time
 from functools import partial
 from itertools import compress
 from typing import TYPE_CHECKING, Any
 
-from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue, MiraiError
+from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.elastic import Load
-from mirai.protocol.messages import Kind, Status
-from mirai.protocol.scheduler import Cancel, Lost, Recall, Scheduler, Send
-from mirai.protocol.window import STALL
-from mirai.protocol.wire import SHARED, FrameError, encode
+from mirai.protocol.messages import Kind
+from mirai.protocol.scheduler import Scheduler
+from mirai.protocol.wire import encode
 from mirai.runtime import lead
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.afterwards import Afterwards
+from mirai.runtime.crew import Crew, Stack
 from mirai.runtime.expected import Expected
 from mirai.runtime.joining import is_private
-from mirai.runtime.lending import Lending
 from mirai.runtime.local_launcher import GRACE, LocalProcess
 from mirai.runtime.meeting import Meeting
-from mirai.runtime.misfits import Misfits
 from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
 from mirai.runtime.peer import Peer
-from mirai.runtime.pulse import Pulse
-from mirai.runtime.recalls import Recalls
 from mirai.runtime.seen import Seen
 from mirai.runtime.shortfalls import Shortfalls
 from mirai.runtime.vigil import Vigil
@@ -44,20 +38,14 @@ from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remo
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from mirai.protocol.scheduler import Action, Task
+    from mirai.protocol.scheduler import Task
     from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.tickets import Ticket
-    from mirai.protocol.wire import Frame
     from mirai.runtime.afterwards import Awaiting
-    from mirai.runtime.channel import Channel
     from mirai.runtime.launches import Tracked
-    from mirai.runtime.meeting import Arrival
     from mirai.transport.tls import Identity
 
-RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
-
-NEVER_REACHED = "Connection reset: its daemon left before everywhere() reached it"
 RESET = "its profile was reset first"
 IN_THE_MIDDLE = (
     "one cannot wait here: this code (a finalizer, most likely) runs in the middle of what is waited for; "
@@ -103,22 +91,15 @@ class Dispatcher:
             OSError: the address cannot be listened on; the error says why.
         """
         self.scheduler = scheduler or Scheduler()
-        self.peers: dict[int, Peer] = {}  # by number, those that have left too
         self.serializers: Serializers | None = None
-        self._setup = dict(setup or {})
         self._orders = Orders(self._torn)
         self._launches = itertools.count(1)
         self.deferred: set[Task] = set()  # to be submitted once their arguments are there
-        self._joined = 0
-        self._cut_off = 0
         self._expected = Expected(self._launches_failed)
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
-        self._ticking = False
         self._ephemeral = ephemeral
         self._memory = memory
-        self._kill_after = kill_after
-        self._stacks: dict[tuple[int, int], _Stack] = {}  # asked for, by daemon and task
         self._closed = False
         self._own_url = local_url() if url is None else ""
         # Where everybody may dial, visitors have an address of their own, which goes with this process.
@@ -136,7 +117,22 @@ class Dispatcher:
             lambda: self._closed or self._is_quiet(),
         )
         self._resolved, self._follow_up = self._afterwards.resolved, self._afterwards.follow_up  # needed for each task
-        self._tell = self._afterwards.tell
+        self._tell, self._fail = self._afterwards.tell, self._afterwards.fail
+        self._crew = Crew(
+            self.scheduler,
+            self._expected,
+            self._afterwards,
+            {"private": bool(self._own_url), **(setup or {})},
+            self._do,
+            self._order_in,
+            lambda: self._closed,
+            self._joined,
+            self._left,
+            self._replace,
+            heartbeat=heartbeat,
+            kill_after=kill_after,
+        )
+        self.peers, self._online, self._perform = self._crew.peers, self._crew.online, self._crew.perform
         try:
             self._meeting = Meeting(
                 urls,
@@ -145,7 +141,7 @@ class Dispatcher:
                 self._expected.tickets,
                 self._lead,
                 self._do,
-                self._join,
+                self._crew.join,
                 self.visits.welcome,
                 self._tell,
             )
@@ -160,11 +156,7 @@ class Dispatcher:
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
-        self._pulse = Pulse(heartbeat, lambda: () if self._closed else self._online(), self._gone, self._order_in)
-        self._misfits = Misfits(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
-        self._recalls = Recalls(self.scheduler, self._order_in, self._tell)
         self._shortfalls = Shortfalls(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
-        self._lending = Lending(self._online, lambda: self._closed, self._hear, self._order_in)
         shared.join()
         _open.add(self)
         if open:
@@ -173,7 +165,7 @@ class Dispatcher:
     def open(self, serializers: Serializers | None) -> None:
         """Let daemons in. What finds the serializers takes as long as they take to start."""
         self.serializers = serializers
-        self._setup["serial"] = serializers.encode() if serializers is not None else None
+        self._crew.setup["serial"] = serializers.encode() if serializers is not None else None
         self._meeting.open()
 
     # For who submits
@@ -326,7 +318,7 @@ class Dispatcher:
             if self._closed or not self.scheduler.is_executing(task):
                 return ""
             daemon = task.daemon
-            asked = self._stacks.setdefault((daemon, task.seq), _Stack())
+            asked = self._crew.stacks.setdefault((daemon, task.seq), Stack())
         self._do(lambda: self.peers[daemon].control.write([encode(Kind.STACK, seq=task.seq)]))
         if not self.wait(asked, timeout):
             raise TimeoutError(f"daemon {daemon} did not say within {timeout:g} s where its task is")
@@ -339,17 +331,11 @@ class Dispatcher:
             return Seen(
                 scheduler.counts(),
                 (scheduler.queued_bytes, scheduler.peak_bytes),
-                [(peer, self._counts(peer)) for peer in self.peers.values()],
-                self._joined,
-                self._meeting.refused + self._cut_off,
+                [(peer, self._crew.counts(peer)) for peer in self.peers.values()],
+                self._crew.joined,
+                self._meeting.refused + self._crew.cut_off,
                 list(self._expected.launches.rows),
             )
-
-    def _counts(self, peer: Peer) -> tuple[int, int, Task | None]:
-        if not peer.online:
-            return peer.assigned, peer.completed, None
-        assigned, completed, task = self.scheduler.daemon_counts(peer.number) or (0, 0, None)
-        return peer.assigned + assigned, peer.completed + completed, task
 
     def load(self) -> Load:
         """What there is to do, and who is there to do it, or on the way."""
@@ -455,7 +441,7 @@ class Dispatcher:
                 new = self._expected.reissue(row, {peer.row for peer in self.peers.values()})
                 for peer in [peer for peer in self.peers.values() if peer.row == row and force]:
                     peer.is_revoked = True
-                    self._orders.perform(partial(self._gone, peer, "was cut off, as its ticket was revoked"))
+                    self._orders.perform(partial(self._crew.gone, peer, "was cut off, as its ticket was revoked"))
             self._lead.nudge()
             self._follow_up()
         return new
@@ -497,7 +483,7 @@ class Dispatcher:
         for task in self._unfinished():
             self._fail(task, ConnectionReset(f"Connection reset: {why}"))
         self._check_joined()
-        for asked in self._stacks.values():
+        for asked in self._crew.stacks.values():
             asked.happen()
         if tell_persistent:
             for peer in self._online():
@@ -508,7 +494,7 @@ class Dispatcher:
         self.visits.close()
         for url in self.urls:
             remove_local(url)
-        for channel in self._channels():
+        for channel in self._crew.channels():
             channel.close()
         self._vigil.cancel()
         self.scheduler.forget()
@@ -541,166 +527,41 @@ class Dispatcher:
         for task in self.scheduler.unfinished():
             if task.future is not None:
                 task.future.orphan(ConnectionReset(FORKED))
-        for channel in self._channels():
+        for channel in self._crew.channels():
             channel.abandon()
         self._meeting.abandon()
         self.visits.abandon()
         for process in self._expected.processes.values():
             process.abandon()
 
-    def _channels(self) -> list[Channel]:
-        return [channel for peer in self._online() for channel in (peer.data, peer.control)]
-
-    def _online(self) -> list[Peer]:
-        return [peer for peer in self.peers.values() if peer.online]
-
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("the profile was reset: call daemons() again")
 
-    # Daemons come
+    # Daemons come and go
 
-    def _join(self, arrival: Arrival) -> None:
-        hello, ticket = arrival.hello, arrival.ticket
-        for peer in self._online() if ticket is not None else ():
-            if peer.ticket is ticket:
-                self._gone(peer, "has dialled again")
-        self._joined += 1
-        row, process = self._expected.joined(hello, ticket)
-        peer = Peer(self._joined, row, arrival, process)
-        for before in [other for other in self.peers.values() if other.row == peer.row and not other.online]:
-            peer.assigned += before.assigned
-            peer.completed += before.completed
-            del self.peers[before.number]
-        self.peers[peer.number] = peer
-        peer.data._readable = lambda: self._do(lambda: self._data_came(peer))
-        peer.control._readable = lambda: self._do(lambda: self._control_came(peer))
-        if not arrival.is_private:
-            self._pulse.begin(peer)
-        if self._lending.offer(peer):
+    def _joined(self, peer: Peer) -> None:
+        if peer.exchange is not None:
             self.place = shared.place
-        setup = {
-            "path": sys.path,
-            "number": peer.number,
-            "private": bool(self._own_url),
-            "heartbeat": None if peer.heartbeat is None else self._pulse.beat,
-            "shared": peer.exchange is not None,
-            **self._setup,
-        }
-        peer.data.write([encode(Kind.SETUP, pickle.dumps(setup, 5))])
         self._vigil.is_alone, self._vigil.is_hopeless = False, bool(self._own_url)
-        self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({hello.host}, pid {hello.pid})")
-        now = time.monotonic()
-        self._perform(self.scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
-        if hello.left:
-            self._misfits.expect()
+        self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({peer.hello.host}, pid {peer.hello.pid})")
         self._check_joined()
+
+    def _left(self, how: str) -> None:
+        self._vigil.last_end = how
+        self._maybe_left_alone()
+
+    def _replace(self, process: LocalProcess) -> None:
+        """Start another one in the place of a daemon that is killed."""
+        process.kill()
+        again = partial(self.start_local, 1, process.options, threads=process.threads, output=process.output)
+        self._lead.call_at(time.monotonic(), again)
 
     def _check_joined(self) -> None:
         if self._waiting_for_daemons is not None:
             n, once = self._waiting_for_daemons
-            if self._joined >= n or self._start_error is not None or self._closed:
+            if self._crew.joined >= n or self._start_error is not None or self._closed:
                 once.happen()
-
-    # Daemons answer
-
-    def _data_came(self, peer: Peer) -> None:
-        try:
-            frames = peer.data.read()
-            if frames is None:
-                self._gone(peer)
-            elif frames:
-                self._answered(peer, frames)
-        except FrameError as error:
-            self._cut(peer, error)
-
-    def _answered(self, peer: Peer, frames: list[Frame]) -> None:
-        leaving = frames[-1][0] == Kind.BYE
-        if leaving:
-            code = frames.pop()[3]
-        results = [(seq, aux * 1e-6) for kind, _, _, aux, seq, _ in frames if kind == RESULT]
-        if len(results) < len(frames):
-            frames = self._lending.take_back(peer, frames)
-        if results:
-            finished, actions = self.scheduler.results_arrived(peer.number, results, time.monotonic())
-            # Also where it leaves: some may be for other daemons, and what it was sent comes back.
-            self._perform(actions)
-            broken: FrameError | None = None
-            for task, (_, status, count, _, _, body) in zip(finished, frames, strict=True):
-                future = task.future
-                if status & SHARED:
-                    status ^= SHARED
-                    try:
-                        body = self._lending.view(peer, body)
-                    except (FrameError, OSError) as error:
-                        if future is not None:
-                            text = f"the result is in shared memory that cannot be mapped here: {error}"
-                            self._fail(task, MiraiError(text))
-                        broken = error if isinstance(error, FrameError) else broken
-                        continue
-                if future is not None:
-                    if future.settle(status, count, body):
-                        self._resolved.append(future)
-                elif status != Status.VALUE:
-                    text = f"daemon {peer.row}: what `everywhere` set up before it joined failed there"
-                    self._tell(logging.WARNING, text)
-            if broken is not None:
-                raise broken  # now that the others have what is theirs
-        if leaving:
-            self._gone(peer, f"left with code {code}", begun=False)
-
-    def _control_came(self, peer: Peer) -> None:
-        try:
-            self._hear(peer)
-        except FrameError as error:
-            self._cut(peer, error)
-
-    def _hear(self, peer: Peer) -> bool:
-        """Read from the control connection; whether there was anything."""
-        frames = peer.control.read()
-        if frames is None:
-            # What it answered before is still to be read from the data connection, whose end counts.
-            peer.control.close()
-            return False
-        for kind, _, _, _, seq, body in frames:
-            if kind == Kind.RECALLED:
-                self._perform(self.scheduler.recalled(peer.number, seq, time.monotonic()))
-            elif kind == Kind.STACK and (asked := self._stacks.pop((peer.number, seq), None)):
-                asked.text = bytes(body).decode(errors="replace")
-                asked.happen()
-            elif kind == Kind.SEGMENT and peer.exchange is not None and peer.control.descriptors:
-                peer.exchange.map(seq, peer.control.descriptors.popleft(), body)
-            elif kind == Kind.DROP and peer.exchange is not None:
-                peer.exchange.unmap(seq)
-        return bool(frames)
-
-    # Daemons go
-
-    def _cut(self, peer: Peer, error: FrameError) -> None:
-        self._cut_off += 1
-        self._tell(logging.WARNING, f"daemon {peer.row} is cut off: {error}")
-        self._gone(peer, f"was cut off, as it broke the protocol: {error}")
-
-    def _gone(self, peer: Peer, how: str = "", *, begun: bool = True) -> None:
-        if not peer.online:
-            return
-        counts = self._counts(peer)
-        if not how:
-            how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
-        peer.online = False
-        if peer.exchange is not None:
-            peer.exchange.close()
-        peer.data.close()
-        peer.control.close()
-        for key in [key for key in self._stacks if key[0] == peer.number]:
-            self._stacks.pop(key).happen()
-        peer.assigned, peer.completed, _ = counts
-        if peer.ticket is not None:
-            self._expected.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._closed))
-        self._vigil.last_end = f"daemon {peer.row} {how}"
-        self._tell(logging.INFO, self._vigil.last_end)
-        self._perform(self.scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
-        self._maybe_left_alone()
 
     def _process_ended(self, process: LocalProcess) -> None:
         """Called by whichever thread leads."""
@@ -712,13 +573,7 @@ class Dispatcher:
     def _reap(self, process: LocalProcess) -> None:
         if self._closed:
             return
-        for peer in self._online():
-            if peer.process is process:
-                # Its end may not be seen on the connection, which a child of its own can keep open.
-                with contextlib.suppress(FrameError):
-                    while frames := peer.data.read():
-                        self._answered(peer, frames)
-                self._gone(peer)
+        self._crew.process_ended(process)
         if not process.connected:
             self._start_error = DaemonStartError(process.describe_end(), process.stderr_tail())
             self._check_joined()
@@ -771,69 +626,6 @@ class Dispatcher:
         tasks = [task for task in self.scheduler.unfinished() if task.future is not None]
         tasks += self.deferred
         return sorted(tasks, key=lambda task: task.future.id)
-
-    # Actions
-
-    def _perform(self, actions: Sequence[Action], gone: Peer | None = None, how: str = "") -> None:
-        for action in actions:
-            if type(action) is Send:
-                peer = self.peers[action.daemon]
-                peer.give(action.tasks)
-                if peer.has_lent:
-                    peer.has_lent = False
-                    self._lending.tidy_later()
-            elif isinstance(action, Cancel):
-                self.peers[action.daemon].control.write([encode(Kind.CANCEL, seq=action.seq)])
-                if self._kill_after is not None:
-                    self._order_in(self._kill_after, partial(self._kill, self.peers[action.daemon], action.seq))
-            elif isinstance(action, Recall):
-                peer = self.peers[action.daemon]
-                peer.control.write([encode(Kind.RECALL, seq=action.seq)])
-                if not peer.recalled_from:
-                    self._recalls.expect(peer, action.seq)
-            elif isinstance(action, Lost) and action.task.future is not None:
-                self._fail(action.task, ConnectionReset(NEVER_REACHED) if gone is None else gone.lost(how))
-        if not self._ticking and self.scheduler.tick_needed():
-            self._ticking = True
-            self._order_in(STALL, self._tick)
-
-    def _kill(self, peer: Peer, seq: int) -> None:
-        """A task did not end on being cancelled: end its daemon, and start another one in its place."""
-        counts = self.scheduler.daemon_counts(peer.number)
-        task = counts[2] if counts else None
-        if task is None or task.seq != seq:
-            return
-        text = f"daemon {peer.row} is killed: {self._kill_after:g} s after a cancel its task goes on"
-        self._tell(logging.WARNING, text)
-        process = peer.process
-        self._gone(peer, "was killed, as its task did not end on being cancelled")
-        if process is not None:
-            process.kill()
-            again = partial(self.start_local, 1, process.options, threads=process.threads, output=process.output)
-            self._lead.call_at(time.monotonic(), again)
-
-    def _tick(self) -> None:
-        self._ticking = False
-        if self._closed:
-            return
-        # A host that computes gets to its sockets late: what seems to take long may have been answered.
-        for daemon in self.scheduler.overdue(time.monotonic()):
-            if self.peers[daemon].online:
-                self._data_came(self.peers[daemon])
-        self._perform(self.scheduler.ticked(time.monotonic()))
-
-    def _fail(self, task: Task, error: ErrorValue) -> bool:
-        """Whether it was unresolved."""
-        told = task.future.fail(error)
-        if told:
-            self._resolved.append(task.future)
-        return told is not None
-
-
-class _Stack(Once):
-    """A daemon's answer to `Kind.STACK`."""
-
-    text = ""
 
 
 _open: set[Dispatcher] = set()
