@@ -127,6 +127,7 @@ def test_a_plugin_that_fails_is_reported_and_the_rest_work(install, source, reas
     assert (failed.kind, failed.name) == ("plugin", "the-broken")
     assert reason in failed.error
     assert reason in str(warned[0].message)
+    assert warned[0].filename == __file__  # where it was asked for, not where in mirai
     assert "here" in plugins.launchers()
 
 

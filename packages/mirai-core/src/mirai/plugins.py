@@ -25,6 +25,7 @@ from mirai.hookspecs import (
     mirai_launchers,
     mirai_serializers,
 )
+from mirai.runtime.callers import stack_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,6 +161,6 @@ def _left_out(row: Found, error: str) -> Found:
     warnings.warn(
         f"{row.kind} {row.name!r} of {row.distribution} {row.version} is left out: {error}",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=stack_level(),
     )
     return row._replace(error=error)

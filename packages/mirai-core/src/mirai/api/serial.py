@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mirai.errors import SerializationError
 from mirai.protocol.serialize import modules_by_value
 from mirai.protocol.serializers import NATIVE, Entry, Serializers, find
+from mirai.runtime.callers import stack_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,7 +190,7 @@ def _plugins_entries() -> list[Entry]:
             entries.append(_sendable(_plugins_entry(serializer)))
         except Exception as error:
             text = f"serializer {name!r} is left out: {type(error).__name__}: {error}"
-            warnings.warn(text, RuntimeWarning, stacklevel=4)
+            warnings.warn(text, RuntimeWarning, stacklevel=stack_level())
     return entries
 
 

@@ -11,6 +11,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+from mirai.runtime.callers import stack_level
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -134,7 +136,7 @@ class Afterwards:
             log.log(level, text)
             if level >= logging.ERROR:
                 with contextlib.suppress(Warning):  # raised here it would end the thread that drives the sockets
-                    warnings.warn(text, RuntimeWarning, stacklevel=2)
+                    warnings.warn(text, RuntimeWarning, stacklevel=stack_level())
         if self.waiting_for_room and self._has_room():
             while self.waiting_for_room:
                 self.waiting_for_room.pop().happen()
