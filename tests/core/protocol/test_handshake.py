@@ -374,3 +374,11 @@ def test_a_ticket_is_hidden_in_what_somebody_says():
     assert ticket.hidden(f"{secret.upper()} {secret[20:]} {other.line()}") == "… … …"
     said = "job 20261126 of node deadbeef0123456789abcdef, PENDING (Resources)"
     assert ticket.hidden(said) == said
+
+
+def test_a_visitor_may_run_on_another_python():
+    """`mirai top` shows the hosts of all environments; nothing that it is told is pickled."""
+    visitor = Hello("visitor", "aa", 1, "here", python="3.2.1", attempt="b")
+
+    assert refusal(visitor) == ""
+    assert "speaks protocol" in refusal(Hello("visitor", "aa", 1, "here", protocol=1, attempt="b"))

@@ -151,6 +151,8 @@ def refusal(hello: Hello, cloudpickle: str = "") -> str:
             f"the daemon on {hello.host} speaks protocol {hello.protocol}, this host {PROTOCOL}: "
             "install the same version of mirai-core on both"
         )
+    if hello.role == VISITOR:
+        return ""  # what it says and hears is JSON, whatever it runs on
     if PYTHON.split(".")[:2] != hello.python.split(".")[:2]:
         return (
             f"the daemon on {hello.host} runs Python {hello.python}, this host {PYTHON}: "
