@@ -105,7 +105,7 @@ def test_flat_looks_at_every_element(shared):
 
 def test_a_failure_names_its_index_and_its_code(one):
     """Also where it is no error of the task's own."""
-    with pytest.raises(ConnectionResetError, match=r"19 \| In index 'x': .* exited with status 3"):
+    with pytest.raises(ConnectionResetError, match=r"19 \| In key 'x': .* exited with status 3"):
         mirai_map({"x": "import os; os._exit(3)"}, run).collect(stop=True)
 
 
