@@ -109,6 +109,9 @@ def measure(contenders: Mapping[str, Contender], repetitions: int, left_out: dic
 def show(name: str, question: Question, figures: Mapping[str, Sequence[float]]) -> None:
     """A table: the median of each, how far its repetitions lie apart, and what ours is as a multiple of it."""
     print(f"\n{name}, {question.unit}\n{'':38}{'median':>12}{'lowest':>12}{'highest':>12}{'ours is':>10}")
+    if not figures:
+        print("  nobody is here to be measured")
+        return
     ours = statistics.median(next(iter(figures.values())))
     for who, values in figures.items():
         median = statistics.median(values)
