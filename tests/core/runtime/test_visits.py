@@ -71,7 +71,7 @@ def test_a_visitor_who_talks_nonsense_is_sent_away(visit, profile):
     """And the host serves on."""
     visit._socket.sendall(encode(Kind.RESULT, b"x"))
 
-    with pytest.raises(OSError):  # noqa: PT011 (it depends on who is quicker)
+    with pytest.raises(OSError, match="gone|Broken pipe|reset"):
         visit.ask("status")
     assert mirai("1", _compute=profile).result(10) == 1
 
