@@ -1,9 +1,12 @@
-"""What Dask and Ray share, and Dask where it is installed."""
+"""What Dask and Ray share, and either where it is installed: `tox run -e engines` installs both."""
 
 from __future__ import annotations
 
+import re
+import secrets
 import subprocess
 import sys
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import pytest
@@ -11,9 +14,11 @@ import pytest
 from mirai.hookspecs import LaunchCommand
 from mirai.testing import LauncherSuite
 from mirai_launchers import Dask, Ray, engine
+from tests.leftovers import leftovers, take_inventory
+from tests.waiting import wait_until
 
 COMMAND = LaunchCommand(("python3", "-c", "import os; print(os.environ['MIRAI_TICKET'])"), {"MIRAI_TICKET": "7c9e6679"})
-CLUSTER = """
+DASK = """
 import distributed, sys
 if __name__ == "__main__":
     with distributed.LocalCluster(
@@ -21,6 +26,12 @@ if __name__ == "__main__":
     ) as cluster:
         print(cluster.scheduler_address, flush=True)
         sys.stdin.read()
+"""
+RAY = """
+import ray, sys
+print(ray.init(num_cpus=8, include_dashboard=False, log_to_driver=False).address_info["gcs_address"], flush=True)
+sys.stdin.read()
+ray.shutdown()
 """
 
 
@@ -98,19 +109,59 @@ def test_neither_is_imported_before_it_is_used():
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 
+@contextmanager
+def cluster(code):
+    """The address that it prints; it ends when its standard input does."""
+    words = [sys.executable, "-W", "ignore", "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process.stdout.readline().strip()
+
+
 @pytest.fixture(scope="module")
 def dask_scheduler():
     """The address of a Dask cluster with one worker."""
-    words = [sys.executable, "-W", "ignore", "-c", CLUSTER]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
-        yield cluster.stdout.readline().strip()
-        cluster.kill()
+    with cluster(DASK) as address:
+        yield address
 
 
-@pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed: pip install distributed")
+@pytest.mark.skipif(not find_spec("distributed"), reason="Dask is not installed: `tox run -e engines` installs it")
 class TestDask(LauncherSuite):
     ends_running = False  # the daemons' own end does, when their host is gone
 
     @pytest.fixture
     def launcher(self, dask_scheduler):
         return Dask(dask_scheduler, python=sys.executable)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """The address of a Ray cluster of this machine, to which this process is connected."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        import ray  # reads these when it is imported
+
+        with cluster(RAY) as address:
+            ray.init(address, log_to_driver=False, logging_level="error")
+            yield address
+            ray.shutdown()
+
+
+def daemons_left(before):
+    return [line for line in leftovers(before) if re.match("process|/", line) and not re.search("ray::|/ray/", line)]
+
+
+@pytest.mark.skipif(not find_spec("ray"), reason="Ray is not installed: `tox run -e engines` installs it")
+class TestRay(LauncherSuite):
+    ends_running = False  # the daemons' own end does, when their host is gone
+
+    @pytest.fixture(autouse=True)
+    def nothing_left_behind(self, ray_cluster):
+        """Ray's own workers and connections come and go as it likes; daemons are to go."""
+        before = take_inventory()
+        yield
+        wait_until(lambda: not daemons_left(before), lambda: f"these to go: {daemons_left(before)}")
+
+    @pytest.fixture
+    def launcher(self, ray_cluster):
+        return Ray(ray_cluster, python=sys.executable)
