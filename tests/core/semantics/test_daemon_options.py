@@ -28,7 +28,7 @@ from mirai import (
     unresolved,
 )
 from mirai.protocol.limits import LEAVE
-from mirai.runtime import misfits, recalls, shortfalls, vigil
+from mirai.runtime import complaints, recalls, vigil
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -74,7 +74,7 @@ def has_ended(pid):
 
 def test_a_task_that_no_daemon_has_time_for_is_told_of(url, start, monkeypatch, caplog):
     """It must not wait in silence."""
-    monkeypatch.setattr(misfits, "FIRST_LOOK", 0.1)
+    monkeypatch.setattr(complaints, "UNTIL_MISFIT", 0.1)
     monkeypatch.setenv("MIRAI_UNTIL", str(time.time() + 60))
     with daemons(url=url), caplog.at_level(logging.ERROR, "mirai"):
         start(url)
@@ -86,7 +86,7 @@ def test_a_task_that_no_daemon_has_time_for_is_told_of(url, start, monkeypatch, 
 @pytest.mark.parametrize("dispatcher", [True, False])
 def test_an_everywhere_for_more_daemons_than_there_are_is_told_of(monkeypatch, caplog, dispatcher):
     """Once, with the way out; what it waits for may yet come."""
-    monkeypatch.setattr(shortfalls, "LOOK", 0.05)
+    monkeypatch.setattr(complaints, "UNTIL_SHORTFALL", 0.05)
     with daemons(1, dispatcher=dispatcher), caplog.at_level(logging.ERROR, "mirai"):
         setup = everywhere("1", _min=2)
         later = mirai("2")

@@ -15,8 +15,9 @@ from mirai.protocol.messages import Kind, Status
 from mirai.protocol.scheduler import Cancel, Lost, Recall, Send
 from mirai.protocol.window import STALL
 from mirai.protocol.wire import SHARED, FrameError, encode
+from mirai.runtime import complaints
+from mirai.runtime.complaints import Complaints, misfit
 from mirai.runtime.lending import Lending
-from mirai.runtime.misfits import Misfits
 from mirai.runtime.once import Once
 from mirai.runtime.peer import Peer
 from mirai.runtime.pulse import Pulse
@@ -99,7 +100,7 @@ class Crew:
         self._kill_after = kill_after
         self._ticking = False
         self._pulse = Pulse(heartbeat, lambda: () if is_closed() else self.online(), self.gone, order_in)
-        self._misfits = Misfits(self.online, is_closed, scheduler, order_in, self._tell)
+        self._misfits = Complaints(lambda: misfit(scheduler), self._will_any_leave, order_in, self._tell)
         self._recalls = Recalls(scheduler, order_in, self._tell)
         self._lending = Lending(self.online, is_closed, self._hear, order_in)
 
@@ -148,8 +149,11 @@ class Crew:
         now = time.monotonic()
         self.perform(self._scheduler.daemon_joined(peer.number, now, now + hello.seconds_left()))
         if hello.left:
-            self._misfits.expect()
+            self._misfits.expect(complaints.UNTIL_MISFIT)
         self._has_joined(peer)
+
+    def _will_any_leave(self) -> bool:
+        return not self._is_closed() and any(peer.hello.left for peer in self.online())
 
     # Daemons answer
 

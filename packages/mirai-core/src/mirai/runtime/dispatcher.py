@@ -17,9 +17,10 @@ from mirai.protocol.elastic import Load
 from mirai.protocol.messages import Kind
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.wire import encode
-from mirai.runtime import lead
+from mirai.runtime import complaints, lead
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.afterwards import Afterwards
+from mirai.runtime.complaints import Complaints, shortfall
 from mirai.runtime.crew import Crew, Stack
 from mirai.runtime.expected import Expected
 from mirai.runtime.joining import is_private
@@ -29,7 +30,6 @@ from mirai.runtime.once import Once
 from mirai.runtime.orders import Orders
 from mirai.runtime.peer import Peer
 from mirai.runtime.seen import Seen
-from mirai.runtime.shortfalls import Shortfalls
 from mirai.runtime.vigil import Vigil
 from mirai.runtime.visits import Visits
 from mirai.transport import shared
@@ -156,7 +156,9 @@ class Dispatcher:
         self._tlscert = None if tls is None else tls.tlscert
         # Where a large body is to be until it is sent; daemons that can map it may yet come.
         self.place: Place = shared.place if self._own_url else shared.keep
-        self._shortfalls = Shortfalls(self._online, lambda: self._closed, self.scheduler, self._order_in, self._tell)
+        self._shortfalls = Complaints(
+            lambda: shortfall(self.scheduler, self._online()), self._are_any_wanted, self._order_in, self._tell
+        )
         shared.join()
         _open.add(self)
         if open:
@@ -217,7 +219,7 @@ class Dispatcher:
                 self._fail(task, ConnectionReset(f"Connection reset: {RESET}"))
             return
         self._perform(self.scheduler.everywhere_arrived(tasks, minimum, time.monotonic()))
-        self._shortfalls.expect()
+        self._shortfalls.expect(complaints.UNTIL_SHORTFALL)
         if self._vigil.is_alone:
             self._vigil.keep()
 
@@ -609,6 +611,9 @@ class Dispatcher:
             self._vigil.is_hopeless = True
         if self._vigil.is_alone:
             self._vigil.keep()
+
+    def _are_any_wanted(self) -> bool:
+        return not self._closed and self.scheduler.wanted_daemons() > 0
 
     def _waiting(self) -> int:
         return 0 if self._closed else len(self._unfinished())
