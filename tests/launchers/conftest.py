@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from mirai_launchers import jobs
 from tests.launchers.backends import FIXTURES, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.launchers.ssh_server import Server
 
@@ -89,6 +90,19 @@ def ssh_server(_shared_ssh_server: Server, monkeypatch: pytest.MonkeyPatch) -> S
     _shared_ssh_server.reset()
     _at_home(_shared_ssh_server, monkeypatch)
     return _shared_ssh_server
+
+
+@pytest.fixture
+def proxy_command(ssh_server: Server, tmp_path: Path) -> Callable[..., Callable[[], int]]:
+    """Have a command lead to the server, with others before and after it; the last of its process ids is returned."""
+    number = tmp_path / "number"
+    relay = f"{sys.executable} {Path(__file__).parent / 'relay.py'} %h %p 3>&1"
+
+    def configure(before: str = ":", after: str = ":") -> Callable[[], int]:
+        ssh_server.configure(f"ProxyCommand sh -c 'echo $$ >{number}; {before}; {relay}; {after}'")
+        return lambda: int(number.read_text())
+
+    return configure
 
 
 @pytest.fixture

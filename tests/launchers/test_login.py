@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 import subprocess
-import sys
 
 import asyncssh
+import psutil
 import pytest
 
-from mirai_launchers import login
+from mirai_launchers import login, proxy
 from mirai_launchers.addresses import parse
 from mirai_launchers.login import Place, Refused
 
@@ -181,27 +182,43 @@ def test_a_jump_that_fails_is_named(ssh_server):
     assert refusal("ssh://inner").startswith("cannot log in to nowhere.invalid: there is no host")
 
 
-def test_a_command_may_lead_there(ssh_server, tmp_path):
-    """`ProxyCommand`, for networks with ways of their own."""
-    relay = tmp_path / "relay.py"
-    relay.write_text(RELAY)
-    ssh_server.configure(f"ProxyCommand {sys.executable} {relay} %h %p")
+def test_a_command_may_lead_there(proxy_command):
+    """`ProxyCommand`, for networks with ways of their own: a shell's, whose standard error is not the server's word."""
+    process = proxy_command()
 
     assert log_in() == "here"
+    assert not psutil.pid_exists(process())
 
 
-RELAY = """
-import os, socket, sys, threading
-there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
-def back():
-    while data := there.recv(65536):
-        os.write(1, data)
-    os._exit(0)
-threading.Thread(target=back).start()
-while data := os.read(0, 65536):
-    there.sendall(data)
-there.shutdown(socket.SHUT_WR)
-"""
+def test_a_command_is_reaped_where_a_login_fails(ssh_server, proxy_command):
+    """An event loop that has been closed complains of its child."""
+    (ssh_server.home / "known_hosts").unlink()
+    process = proxy_command()
+
+    said = refusal()
+
+    assert not psutil.pid_exists(process())
+    assert "its host key is not known" in said
+    assert re.search(r"\(ProxyCommand\) said: \d+ bytes for you;", said)
+
+
+def test_a_command_that_does_not_want_to_end_is_killed(proxy_command, monkeypatch):
+    """It holds up nobody for long."""
+    monkeypatch.setattr(proxy, "GRACE", 0.05)
+    process = proxy_command('trap "" HUP', "sleep 600")
+
+    assert log_in() == "here"
+    assert not psutil.pid_exists(process())
+
+
+def test_a_command_that_cannot_be_run_is_told_at_once(ssh_server):
+    """Another attempt finds no more."""
+    ssh_server.configure("ProxyCommand no-such-program %h %p")
+
+    said = refusal(timeout=600)
+
+    assert f"'no-such-program 127.0.0.1 {ssh_server.port}' (ProxyCommand) said: " in said
+    assert "not found: install it, or correct the configuration of ssh" in said
 
 
 def test_a_connection_that_is_dropped_is_tried_again(ssh_server):

@@ -280,6 +280,34 @@ def test_a_connection_that_is_dead_is_noticed(mortal_ssh_server, monkeypatch):
     assert "not responding" in failure(launch)
 
 
+def test_a_command_that_leads_to_a_server_is_reaped(proxy_command, caplog):
+    """An event loop that has been closed would complain of its child."""
+    process = proxy_command()
+    (launch,) = box().launch([command(SLEEP)])
+    pid(launch)
+
+    launch.cancel()
+
+    assert mirai_threads() == []
+    assert not psutil.pid_exists(process())
+    assert "that handles pid" not in caplog.text
+
+
+def test_a_command_that_leads_to_a_server_may_be_killed(proxy_command, caplog):
+    """As by an administrator: the connection is lost, and its end waits for nothing."""
+    process = proxy_command()
+    (launch,) = box().launch([command(SLEEP)])
+    pid(launch)
+
+    with pytest.warns(RuntimeWarning, match="the ssh connection to box broke"):  # noqa: PT031
+        os.killpg(process(), signal.SIGKILL)
+        failure(launch)
+
+    wait_until(lambda: mirai_threads() == [], "the connection's thread to end")
+    assert not psutil.pid_exists(process())
+    assert "that handles pid" not in caplog.text
+
+
 def test_a_supervisor_that_is_killed_is_told(ssh_server):
     """Nobody would know any more how its daemons end."""
     (launch,) = box().launch([command(SLEEP)])

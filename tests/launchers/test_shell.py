@@ -101,7 +101,7 @@ def test_cancel_ends_what_does_not_want_to(monkeypatch):
     """`daemons(0)` leaves no process, however it was written."""
     monkeypatch.setattr(shell, "GRACE", 0.05)
     process = shell.start(["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 60; done"], {})
-    wait_until(lambda: "deaf" in process._tail(), "the process to be deaf")
+    wait_until(lambda: "deaf" in shell.tail(process._log), "the process to be deaf")
 
     process.cancel()
 

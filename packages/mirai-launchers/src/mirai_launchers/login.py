@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncssh
 
+from mirai_launchers import proxy, shell
 from mirai_launchers.addresses import Remote
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ async def _login(place: Place, via: asyncssh.SSHClientConnection | None) -> asyn
             via.abort()
             await via.wait_closed()
         raise
-    connection.set_tunnel(via)  # closed with it
+    if via is not None:
+        _through(connection, via)
     return connection
 
 
@@ -106,6 +108,13 @@ def _hop(text: str) -> Remote:
     user, _, place = text.strip().removeprefix("ssh://").rpartition("@")
     host, _, port = place.rpartition(":") if not place.endswith("]") and ":" in place else (place, "", "")
     return Remote(host.strip("[]"), user or None, int(port) if port else None)
+
+
+def _through(connection: asyncssh.SSHClientConnection, tunnel: asyncssh.SSHClientConnection | proxy.Proxy) -> None:
+    """Have the connection close, with itself, what it goes through."""
+    connection.set_tunnel(tunnel)
+    if connection.is_closed():
+        tunnel.close()
 
 
 def _turn(server: str) -> asyncio.Semaphore:
@@ -126,14 +135,38 @@ async def _attempts(
             return clients[-1]
 
         try:
-            return await asyncssh.connect(**settings | {"client_factory": client})
+            return await _connect(options, settings | {"client_factory": client})
         except (asyncssh.Error, OSError, ValueError) as error:
             # Dropped before it said who it is: too many log in just now. Its turn comes, unless it has none.
             if not _is_dropped(error) or loop.time() + pause > deadline:
                 key = clients[-1].key if clients else None
-                raise Refused(f"cannot log in to {place.remote}: {await _why(error, place, options, key)}") from error
+                why = "; ".join([await _why(error, place, options, key), *getattr(error, "__notes__", ())])
+                raise Refused(f"cannot log in to {place.remote}: {why}") from error
         await asyncio.sleep(pause * random.uniform(0.5, 1.5))
         pause *= 2
+
+
+async def _connect(
+    options: asyncssh.SSHClientConnectionOptions, settings: dict[str, Any]
+) -> asyncssh.SSHClientConnection:
+    command = options.config.get("ProxyCommand") if settings["tunnel"] is None else None
+    if command is None:
+        return await asyncssh.connect(**settings)
+    way = await proxy.start(str(command))
+    try:
+        connection = await asyncssh.connect(**settings, sock=way.socket)
+    except BaseException as error:
+        way.socket.close()
+        way.close()
+        await way.wait_closed()
+        said = f"{command!r} (ProxyCommand) said: {way.said}"
+        if way.status in (shell.NOT_FOUND, shell.NOT_EXECUTABLE):
+            raise OSError(f"{said}: install it, or correct the configuration of ssh") from error
+        if way.said:
+            error.add_note(said)
+        raise
+    _through(connection, way)
+    return connection
 
 
 def _is_dropped(error: Exception) -> bool:

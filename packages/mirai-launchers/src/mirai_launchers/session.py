@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import asyncssh
 
 from mirai.hookspecs import LaunchCommand
-from mirai_launchers import addresses, login, shell, supervisor
+from mirai_launchers import addresses, login, proxy, shell, supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -33,7 +33,6 @@ BEAT = 60.0  # seconds between two signs of life to a supervisor, which waits su
 START = 60.0  # seconds that a remote Python has to start: its files may be on a slow network
 CLOSE = 3.0  # seconds that a connection has to close
 BOUND = supervisor.GRACE + login.KEEPALIVE * (login.UNANSWERED + 1)  # seconds until a process, or its connection, ended
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit statuses of a shell
 
 # For whatever Python is there; and a login shell may know no quotation but single marks, without ! and \ in them.
 _BOOT = (
@@ -191,6 +190,7 @@ class _Hub:
     async def _close(self) -> None:
         sessions = [*self._sessions.values(), *self._closing]
         await asyncio.gather(*(session.close() for session in sessions), return_exceptions=True)
+        await proxy.end_all()
 
 
 class _Session:
@@ -423,7 +423,7 @@ def _why_no_greeting(place: login.Place, python: str, status: int | None, lost: 
     said = f": {said.strip()}" if said.strip() else ""
     if "is too old" in said:
         return f"{python} on {place.remote} is too old{said}: name one that is 3.11 or later (python=)"
-    if status in (NOT_FOUND, NOT_EXECUTABLE):
+    if status in (shell.NOT_FOUND, shell.NOT_EXECUTABLE):
         return f"there is no {python} to run on {place.remote}{said}: name a Python, 3.11 or later, that is (python=)"
     how = lost or (f"it ended with status {status}" if status is not None else "it ended")
     return f"{python} did not begin on {place.remote}: {how}{said}"

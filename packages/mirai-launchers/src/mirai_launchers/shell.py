@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 GRACE = 5.0  # seconds between asking a process to end and ending it
 PATIENCE = 60.0  # seconds for a command that only asks something of a server
+NOT_FOUND, NOT_EXECUTABLE = 127, 126  # exit statuses of a shell
 TAIL = 2000  # bytes of a log that an error quotes
 
 
@@ -114,7 +115,7 @@ class Process:
         if not status:
             return None
         how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
-        said = self._tail()
+        said = "" if self._log.closed else tail(self._log)
         return f"{self._line} {how}" + (f": {said}" if said else "") + (f"; {self._advice}" if self._advice else "")
 
     def state(self) -> str:
@@ -136,13 +137,13 @@ class Process:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
-    def _tail(self) -> str:
-        if self._log.closed:
-            return ""
-        file = self._log.fileno()
-        # Not by seeking: the process writes where the file that it shares with us stands.
-        tail = os.pread(file, TAIL, max(0, os.fstat(file).st_size - TAIL))
-        return tail.decode(errors="replace").strip()
+
+def tail(log: IO[bytes]) -> str:
+    """The end of what a process has written to a file that it shares with us."""
+    file = log.fileno()
+    # Not by seeking: the process writes where the file stands.
+    end = os.pread(file, TAIL, max(0, os.fstat(file).st_size - TAIL))
+    return end.decode(errors="replace").strip()
 
 
 def _quoted_path(path: str) -> str:
