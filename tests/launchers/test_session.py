@@ -71,6 +71,7 @@ def test_words_and_secrets_arrive_and_secrets_are_not_shown(ssh_server, tmp_path
 
     cancelled += box().launch([command(REPORT, str(report), "a b", "$HOME", "it's\n\N{SNOWMAN}")])
     wait_until(report.exists, lambda: f"the daemon to report: {cancelled[0].failure()}")
+    wait_until(lambda: cancelled[0].state() == "running", "the supervisor to tell that it has started it")
     shown = [process.cmdline() for process in psutil.Process().children(recursive=True)]
 
     words, secret, number = json.loads(report.read_text())
@@ -78,7 +79,6 @@ def test_words_and_secrets_arrive_and_secrets_are_not_shown(ssh_server, tmp_path
     assert secret == "7c9e6679"
     assert "7c9e6679" not in str([shown, ssh_server.commands])
     assert cancelled[0].id == f"box pid {number}"
-    assert cancelled[0].state() == "running"
 
 
 def test_many_daemons_share_a_connection(ssh_server, cancelled):
