@@ -29,13 +29,28 @@ class TestFake(LauncherSuite):
             yield http_config(server.url, job=server.url + "/%s", python=sys.executable)
 
 
+def in_environment(job):
+    return lambda command, secrets: {
+        "script": f"#!/bin/sh\n{command}",
+        "job": job | {"environment": job["environment"] | secrets},
+    }
+
+
+def in_script(job):
+    return lambda command: {"script": f"#!/bin/sh\n{command}", "job": job}
+
+
 class TestSlurm(LauncherSuite):
     """The one HTTP API that is here for real."""
 
     tells_logs = False
 
+    @pytest.fixture(params=[in_environment, in_script])
+    def data(self, request):
+        return request.param
+
     @pytest.fixture
-    def launcher(self, slurm):
+    def launcher(self, slurm, data):
         url = require("SLURM_REST_URL", "slurm")
         headers = {
             "X-SLURM-USER-NAME": os.environ["SLURM_REST_USER"],
@@ -45,10 +60,7 @@ class TestSlurm(LauncherSuite):
         return http_config(
             f"{url}/job/submit",
             headers=lambda: headers,
-            data=lambda command: {
-                "script": f"#!/bin/sh\n{command}",
-                "job": job | {"standard_output": "/dev/null"},
-            },
+            data=data(job | {"standard_output": "/dev/null"}),
             job=f"{url}/job/%s",
             python=sys.executable,
         )
@@ -99,6 +111,38 @@ def test_the_command_is_escaped_to_stand_inside_of_json(server, launch):
     ((method, path, body),) = server.requests
     assert (method, path, body["n"]) == ("POST", "/jobs", 1)
     assert body["command"] == f"true; exec {command}"
+
+
+def test_unless_told_otherwise_the_ticket_is_beside_the_command(server, launch):
+    """The command may be run as `sh -c COMMAND`."""
+    launch(python="true")
+
+    assert server.requests[0][2] == {
+        "command": "exec true -m mirai.launch daemon tcp://node1:5555",
+        "environment": {"MIRAI_TICKET": "7c9e6679"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ('["%s", "%(MIRAI_TICKET)s"]', ["exec true -m mirai.launch daemon tcp://node1:5555", "7c9e6679"]),
+        (
+            lambda command, secrets: [command, secrets],
+            ["exec true -m mirai.launch daemon tcp://node1:5555", {"MIRAI_TICKET": "7c9e6679"}],
+        ),
+        ('["%s"]', ["export MIRAI_TICKET=7c9e6679; exec true -m mirai.launch daemon tcp://node1:5555"]),
+        (
+            lambda command, indent=2: [command],
+            ["export MIRAI_TICKET=7c9e6679; exec true -m mirai.launch daemon tcp://node1:5555"],
+        ),
+    ],
+)
+def test_where_the_ticket_has_a_place_it_is_in_no_command(data, said):
+    """Else the command says it itself: a daemon without one is turned away."""
+    body = http_config("http://node1/jobs", data=data)._body(COMMAND.run_by("true"))
+
+    assert (json.loads(body) if isinstance(body, str) else body) == said
 
 
 @pytest.mark.parametrize(
@@ -221,7 +265,7 @@ def test_what_is_shown_has_no_secrets(server):
         "Cookie: …",
         "Authorization: Bearer …",
         "",
-        '{"command": "exec python3 -m mirai.launch daemon tcp://node1:5555"}',
+        '{"command": "exec python3 -m mirai.launch daemon tcp://node1:5555", "environment": {"MIRAI_TICKET": "..."}}',
     ]
     assert not [secret for secret in ("k-1", "c-1", "t-1", "7c9e6679") if secret in shown + repr(launcher)]
     assert server.requests == []
@@ -237,6 +281,7 @@ def test_what_is_shown_has_no_secrets(server):
         ({"headers": {"X": 1}}, TypeError, "headers has 'X': 1"),
         ({"headers": "X: 1"}, TypeError, "headers is 'X: 1'"),
         ({"data": "{}"}, ValueError, "data='{}' has no '%s'"),
+        ({"data": "%s %(MIRAI_TIKET)s"}, ValueError, r"data has %\(MIRAI_TIKET\)s: the one secret of a daemon is"),
         ({"job": "http://node1/job"}, ValueError, "has no '%s': put it where a job's id goes"),
         ({"token": 1}, TypeError, "token is 1, of type int"),
         ({"python": ""}, ValueError, "python is empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import re
 import urllib.error
@@ -17,9 +18,15 @@ from mirai_launchers import shell
 from mirai_launchers.jobs import Array, Job, Keeper, Phase, Said
 
 SLOT = "%s"
+PLACE = re.compile(r"%s|%\((\w+)\)s")  # of the command, or of one of its secrets
 PATIENCE = 30.0  # seconds for one answer
 LARGEST = 1 << 20  # bytes of an answer that are read
 CALLABLE = "…"  # what is shown of a field that is called at launch
+HIDDEN = "..."  # and of a secret
+
+TICKET = "MIRAI_TICKET"
+DEFAULT = '{"command": "%s", "environment": {"MIRAI_TICKET": "%(MIRAI_TICKET)s"}}'
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 IDS = ("job_id", "jobId", "jobid", "id")
 STATES = ("job_state", "state", "status", "phase")
@@ -39,17 +46,19 @@ UNKNOWN = re.compile(r"invalid job id|unable to find|no such job|no job|not foun
 class HttpConfig(Launcher):
     """Start daemons by requests to an HTTP API, one for each.
 
-    Each attribute may be a function without arguments, called at each launch: for a token that expires. That of
-    `data` gets the daemon's command, a line for a shell. The command holds the daemon's ticket: send it to
-    servers that you trust, and by https.
+    Each attribute may be a function without arguments, called at each launch: for a token that expires. The requests
+    hold the daemons' tickets: send them to servers that you trust, and by https.
 
     Attributes:
         url: where to post.
         method: of the request.
         headers: names and values.
-        data: the body: text, in which `%s` is the daemon's command, escaped to stand inside of a JSON string; or a
-            function of the command that returns text, bytes, or something that JSON can say. Unless given, it is
-            `{"command": "%s"}`.
+        data: the body: text, in which `%s` is the daemon's command, a line for a shell, and `%(MIRAI_TICKET)s` its
+            ticket, for the variable of that name, both escaped to stand inside of a JSON string; or a function of the
+            command and its secrets, by name, that returns text, bytes, or something that JSON can say. Unless given,
+            it is `{"command": "%s", "environment": {"MIRAI_TICKET": "%(MIRAI_TICKET)s"}}`. Text without a place for
+            the ticket, and a function of the command alone, get a command that sets it, for where that is part of a
+            file: in a command line, `ps` would show it to everybody on that machine.
         cookie: the value of the `Cookie` header.
         token: for the header `Authorization: Bearer …`.
         job: the URL of one job, `%s` for its id in the answer: GET there tells its state, DELETE ends it. Unless
@@ -64,7 +73,7 @@ class HttpConfig(Launcher):
     url: str | Callable[[], str]
     method: str | Callable[[], str] = "POST"
     headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = field(default=None, repr=False, hash=False)
-    data: str | Callable[[str], Any] | None = field(default=None, hash=False)
+    data: str | Callable[[str], Any] | Callable[[str, Mapping[str, str]], Any] | None = field(default=None, hash=False)
     cookie: str | Callable[[], str] | None = field(default=None, repr=False)
     token: str | Callable[[], str] | None = field(default=None, repr=False)
     job: str | Callable[[], str] | None = None
@@ -91,6 +100,8 @@ class HttpConfig(Launcher):
             raise ValueError(f"method={self.method!r}: give one of HTTP, such as POST")
         if isinstance(self.data, str) and SLOT not in self.data:
             raise ValueError(f"data={self.data!r} has no {SLOT!r}: put it where the daemon's command goes")
+        if isinstance(self.data, str) and (strange := [name for name in _places(self.data) if name != TICKET]):
+            raise ValueError(f"data has %({strange[0]})s: the one secret of a daemon is %({TICKET})s")
         if isinstance(self.job, str) and SLOT not in self.job:
             raise ValueError(f"job={self.job!r} has no {SLOT!r}: put it where a job's id goes")
         if not self.python:
@@ -102,7 +113,7 @@ class HttpConfig(Launcher):
         ids: list[str] = []
         try:
             for command in commands:
-                body = self._body(_line(command.run_by(self.python)))
+                body = self._body(command.run_by(self.python))
                 answer = self._ask(method, url, body)
                 job = _id(answer)
                 if job is None and self.job is not None:
@@ -126,9 +137,9 @@ class HttpConfig(Launcher):
         request = "\n".join(shown)
         bodies = []
         for command in commands:
-            # Without its secrets. A function of the user's own is not called: it may do anything.
-            line = _line(LaunchCommand(command.argv).run_by(self.python))
-            body = f"{CALLABLE} {line}" if callable(self.data) else str(self._body(line))
+            command = LaunchCommand(command.argv, dict.fromkeys(command.env, HIDDEN)).run_by(self.python)
+            # A function of the user's own is not called: it may do anything.
+            body = f"{CALLABLE} {_bare_line(command)}" if callable(self.data) else self._body(command)
             bodies.append(f"{request}\n\n{body}")
         return "\n\n".join(dict.fromkeys(bodies))
 
@@ -168,11 +179,17 @@ class HttpConfig(Launcher):
         assert self.job is not None, "asked for only where it is given"
         return str(_called(self.job)).replace(SLOT, quote(task, safe=""))
 
-    def _body(self, line: str) -> str | bytes | Any:
-        data: Any = self.data
+    def _body(self, command: LaunchCommand) -> Any:
+        data: Any = DEFAULT if self.data is None else self.data
         if callable(data):
-            return data(line)
-        return (data or '{"command": "%s"}').replace(SLOT, json.dumps(line)[1:-1])
+            return data(_bare_line(command), dict(command.env)) if _takes_secrets(data) else data(_line(command))
+        line = _bare_line(command) if _places(data) else _line(command)
+
+        def put(place: re.Match[str]) -> str:
+            text = line if place[1] is None else command.env.get(place[1], "")
+            return json.dumps(text)[1:-1]
+
+        return PLACE.sub(put, data)
 
     def _ask(self, method: str, url: str, body: Any = None) -> Any:
         """The answer to one request: what its JSON says, or its text.
@@ -229,9 +246,28 @@ class _NoLogs:
 
 
 def _line(command: LaunchCommand) -> str:
-    """A line for a shell: its secrets stand in that shell's arguments until it has become the daemon, and no longer."""
+    """A line for a shell that sets the secrets, too: it belongs into a file."""
     settings = shell.exports(command.env).replace("\n", "; ")
-    return f"{settings}exec {shell.bare_line(command)}"
+    return f"{settings}{_bare_line(command)}"
+
+
+def _bare_line(command: LaunchCommand) -> str:
+    """The same for a shell that has the secrets already."""
+    return f"exec {shell.bare_line(command)}"
+
+
+def _takes_secrets(function: Callable[..., Any]) -> bool:
+    """Whether it is a function of the command and its secrets."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # of some that are written in C
+        return False
+    return sum(one.default is one.empty and one.kind in POSITIONAL for one in parameters) == 2
+
+
+def _places(data: str) -> list[str]:
+    """The secrets that have a place of their own in a text."""
+    return [name for name in PLACE.findall(data) if name]
 
 
 def _called(value: Any) -> Any:

@@ -11,9 +11,10 @@ ones print, and run the jobs as processes of this machine. Faults can be ordered
 submission that is rejected, a job that is held, a node that dies.
 """
 
+from mirai.testing.command_lines import CommandLines
 from mirai.testing.job_server import FakeJobServer
 from mirai.testing.scheduler import FakeJob, FakeScheduler
 from mirai.testing.ssh import fake_ssh
 from mirai.testing.suite import LauncherSuite
 
-__all__ = ["FakeJob", "FakeJobServer", "FakeScheduler", "LauncherSuite", "fake_ssh"]
+__all__ = ["CommandLines", "FakeJob", "FakeJobServer", "FakeScheduler", "LauncherSuite", "fake_ssh"]

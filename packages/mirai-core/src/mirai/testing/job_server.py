@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class FakeJobServer:
     """A context manager: inside, `POST url` with `{"command": "…"}` starts that command and answers its job's id.
 
-    `GET url/ID` tells its state, `DELETE url/ID` ends it. At its end, its jobs are ended.
+    Variables of `"environment"` are set for it. `GET url/ID` tells its state, `DELETE url/ID` ends it. At its own end,
+    its jobs are ended.
 
     Attributes:
         url: what to post to.
@@ -93,7 +94,7 @@ class FakeJobServer:
         if request.command in ("POST", "PUT"):
             if not isinstance(said, dict) or "command" not in said:
                 return 400, {"error": "no command"}
-            return 200, {"job_id": self._start(said["command"])}
+            return 200, {"job_id": self._start(said["command"], said.get("environment", {}))}
         if job not in self._jobs:
             return 404, {"error": f"no job {job}"}
         process, log = self._jobs[job]
@@ -104,12 +105,17 @@ class FakeJobServer:
         said = os.pread(log.fileno(), 2000, 0).decode(errors="replace")
         return 200, {"state": "running" if status is None else "ended", "exit_status": status, "log": said}
 
-    def _start(self, command: str) -> str:
+    def _start(self, command: str, environment: dict[str, str]) -> str:
         job = str(len(self.requests))
         if not self._lost:
             log = tempfile.TemporaryFile()  # noqa: SIM115 (`_end` closes it)
             process = subprocess.Popen(
-                ["sh", "-c", command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                ["sh", "-c", command],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
             self._jobs[job] = process, log
         return job
