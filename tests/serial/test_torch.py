@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,8 +103,6 @@ def test_loading_copies_nothing(send):
 @pytest.mark.parametrize("rows", [10, 1000, 2000])
 def test_read_only_memory_is_copied(rows):
     """Writing to it would end the process."""
-    import pickle
-
     from mirai_serial.torch import dump, load
 
     buffers = []
@@ -212,8 +213,82 @@ def test_tensors_of_other_classes_arrive(send):
     assert sent.buffers == 1
 
 
-def test_a_device_that_is_not_here(send):
-    """The tensor is on the CPU then, and a warning says so."""
+class FakeStorage:
+    """Memory of a device that is not here."""
+
+    def __init__(self, device, data):
+        self.device, self.data = torch.device(device), data
+        self._cdata = id(self)
+
+
+@pytest.fixture
+def fake_device(monkeypatch):
+    """Stands for the two functions that touch a device: its name, what was fetched from it, what was put there."""
+    from mirai_serial import torch as ours
+
+    def fetched(storage, start, stop):
+        fake.fetched.append((storage, start, stop))
+        return torch.tensor(list(storage.data[start:stop]), dtype=torch.uint8).untyped_storage()
+
+    def put(tensor, device):
+        if device not in fake.present:
+            raise fake.error
+        fake.put.append((device, tensor.nbytes))
+        return tensor.clone()
+
+    fake = SimpleNamespace(present=["cuda:1"], fetched=[], put=[], error=RuntimeError("CUDA error: invalid device"))
+    monkeypatch.setattr(ours, "_fetched", fetched)
+    monkeypatch.setattr(ours, "_put", put)
+    return fake
+
+
+def sent_from(storage, monkeypatch, *spans):
+    """Tensors of bytes, each of a span of `storage`, after a journey."""
+    from mirai_serial import torch as ours
+
+    tensors = [torch.empty(stop, dtype=torch.uint8)[start:stop] for start, stop in spans]
+    places = {id(tensor): (storage, *span) for tensor, span in zip(tensors, spans, strict=True)}
+    monkeypatch.setattr(ours, "_span", lambda tensor: places[id(tensor)])
+    return ours.load(pickle.loads(pickle.dumps(ours.dump(tensors), 5)))
+
+
+def test_of_a_devices_memory_each_part_is_fetched_once(fake_device, monkeypatch):
+    """And put on the device of that name, once; views of it stay views of one storage."""
+    storage = FakeStorage("cuda:1", bytes(range(200)))
+
+    whole, part, apart = sent_from(storage, monkeypatch, (0, 100), (64, 80), (128, 200))
+    part[0] = 7
+
+    assert fake_device.fetched == [(storage, 0, 100), (storage, 128, 200)]
+    assert fake_device.put == [("cuda:1", 100), ("cuda:1", 72)]
+    assert whole.tolist() == [*range(64), 7, *range(65, 100)]
+    assert apart.tolist() == [*range(128, 200)]
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("out of memory\nand more"), AssertionError("no CUDA"), NotImplementedError("no backend")]
+)
+def test_where_a_device_is_missing_the_cpu_does(error, fake_device, monkeypatch):
+    """With a warning that says which device, and why; whatever torch raises in that case."""
+    fake_device.error = error
+    why = str(error).partition("\n")[0]
+
+    with pytest.warns(RuntimeWarning, match=f"a tensor from cuda:7 is on the CPU here: {why}$"):
+        (tensor,) = sent_from(FakeStorage("cuda:7", bytes(range(100))), monkeypatch, (0, 100))
+
+    assert tensor.tolist() == [*range(100)]
+    assert tensor.device.type == "cpu"
+
+
+def test_of_an_empty_tensor_nothing_is_fetched(fake_device, monkeypatch):
+    """It goes to its device all the same."""
+    (tensor,) = sent_from(FakeStorage("cuda:1", b""), monkeypatch, (0, 0))
+
+    assert (fake_device.fetched, fake_device.put, len(tensor)) == ([], [("cuda:1", 0)], 0)
+
+
+def test_a_device_that_is_not_here():
+    """As torch itself says it."""
     from mirai_serial.torch import _arrived
 
     if torch.cuda.is_available():
@@ -231,6 +306,44 @@ def test_a_device_that_is_here(send):
     tensor = torch.arange(100_000.0, device="cuda")
 
     check(send([tensor]).value[0], tensor)
+
+
+# Through shared memory
+
+
+def mapped_at(address):
+    """How the memory there is mapped, as the system says: its permissions, and the file's name."""
+    with open("/proc/self/maps") as lines:
+        for line in lines:
+            where, permissions, _, _, _, *name = line.split(maxsplit=5)
+            first, last = (int(number, 16) for number in where.split("-"))
+            if first <= address < last:
+                return permissions, "".join(name).strip()
+    return None
+
+
+def change(tensor, value):
+    """Write to it: what it was, what it is, where it is."""
+    before = tensor[0, 0].item(), tensor[-1, -1].item()
+    tensor[0, 0] = value
+    return before, tensor[0, 0].item(), mapped_at(tensor.data_ptr())
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no shared memory")
+def test_large_tensors_are_mapped_and_can_be_written_to(daemon):
+    """Not copied before: each page is when it is written to. Nobody else sees that, nor does the next task."""
+    for value in (-1.0, -2.0):
+        before, after, where = mirai(change, BASE, value).result()
+
+        assert before == (0.0, 999_999.0)
+        assert after == value
+        assert where == ("rw-p", "/memfd:mirai (deleted)")
+    result = mirai(tasks.echo, BASE).result()
+    result[0, 0] = -3.0
+
+    assert mapped_at(result.data_ptr()) == ("rw-p", "/memfd:mirai (deleted)")
+    assert torch.equal(result[1:], BASE[1:])
+    assert BASE[0, 0] == 0
 
 
 # Modules

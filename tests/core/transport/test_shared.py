@@ -13,6 +13,7 @@ from math import inf
 
 import pytest
 
+from mirai.private import writable
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import Decoder, FrameError
 from mirai.transport import shared
@@ -102,6 +103,89 @@ def test_a_block_is_free_when_the_last_view_of_it_dies(arena, sides):
 
     again = arena.place([b"3" * MB], MB)
     assert (again.segment.number, again.start) == where
+
+
+def lent(arena, near, far, data):
+    """The reader's view of it."""
+    body = near.exchange.lend(arena.place([data], len(data)))
+    if not far.exchange.knows(body):
+        far.hear()
+    return far.exchange.view(body)
+
+
+def test_what_must_be_writable_is_copied_as_it_is_written_to(arena, sides):
+    """A page each: who wrote the block, and whoever else reads it, sees nothing of that."""
+    near, far = sides
+    block = arena.place([b"x" * MB], MB)
+    body = near.exchange.lend(block)
+    far.hear()
+    view = far.exchange.view(body)
+
+    own = writable(view[4000:])
+    own[:200] = b"y" * 200
+    again = writable(view[4100:4300])
+
+    assert bytes(own[:300]) == b"y" * 200 + b"x" * 100
+    assert bytes(again) == b"y" * 100 + b"x" * 100, "it is mapped once"
+    assert bytes(view) == bytes(block.view) == b"x" * MB
+    block.segment.target[block.start + 500_000] = ord("z")
+    assert own[496_000] == ord("z"), "it was copied"
+
+
+def test_what_is_writable_holds_the_block(arena, sides):
+    """As a view does; the next one that is there is not what was written to this one."""
+    near, far = sides
+    for data in (b"x" * MB, b"y" * MB, b"z" * MB):
+        view = lent(arena, near, far, data)
+        own = writable(view)
+        assert bytes(own) == data
+        own[:3] = b"abc"
+        del view
+        assert far.exchange.frees() == b""
+        assert bytes(own[:4]) == b"abc" + data[:1]
+
+        del own
+        far.sock.sendall(far.exchange.frees())
+        near.hear()
+
+        assert near.exchange._lent == {}
+
+
+def test_what_is_writable_outlives_the_exchange(arena, sides):
+    """Values are there after their daemon is gone; no descriptor stays that they do not need."""
+    near, far = sides
+    before = len(os.listdir("/dev/fd"))
+    view = lent(arena, near, far, b"x" * MB)
+
+    far.exchange.close()
+    own = writable(view)
+    del view
+
+    assert bytes(own) == b"x" * MB
+    del own
+    near.exchange.close()
+    arena.keeps = False
+    arena.trim(inf)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_where_nothing_more_can_be_mapped_it_is_copied(arena, sides):
+    """Out of descriptors, for one; so is what never was in shared memory."""
+    near, far = sides
+    view = lent(arena, near, far, b"x" * MB)
+    writable(view)  # imports what it needs
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        own = writable(view)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    own[:1] = b"y"
+
+    assert bytes(own) == b"y" + b"x" * (MB - 1)
+    assert bytes(view) == b"x" * MB
+    assert bytes(writable(memoryview(b"x" * 5 * MB))) == b"x" * 5 * MB
+    assert writable(memoryview(mutable := bytearray(3))).obj is mutable
 
 
 def test_views_may_die_in_any_thread(arena):

@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Protocol
 
 import pluggy
 
+from mirai.private import writable as writable
+
 hookspec = pluggy.HookspecMarker("mirai")
 hookimpl = pluggy.HookimplMarker("mirai")
 
@@ -136,5 +138,8 @@ class Serializer(Protocol):
         ...
 
     def load(self, data: Any, /) -> Any:
-        """The object again, of what `dump` returned. It may keep views into buffers, which may be read-only."""
+        """The object again, of what `dump` returned. It may keep views into buffers, which may be read-only.
+
+        Where it needs to write, `mirai.hookspecs.writable(view)` gives the same bytes in memory of its own.
+        """
         ...

@@ -7,11 +7,12 @@ of a class of its own) is taken apart by torch, down to plain tensors and storag
 from __future__ import annotations
 
 import ctypes
-import mmap
 import pickle
 import warnings
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mirai.hookspecs import writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +26,6 @@ cls = ("torch.Tensor", "torch.UntypedStorage", "torch.TypedStorage")
 vec = True  # all of a message together, since they may share storages
 
 LARGE = 32 * 1024  # bytes; what is smaller stands in the pickle
-HUGE = 4 * 1024 * 1024  # bytes; what is smaller has no more than one huge page in it
 ALIGNMENT = 64  # bytes: where the part of a storage begins, as elements of any type may begin there
 
 
@@ -56,7 +56,7 @@ def dump(values: Sequence[Value], /) -> list[Any]:
 
 
 def load(dumped: Sequence[Any], /) -> list[Value]:
-    """The reverse. It keeps views into memory that may be written; of other memory, copies."""
+    """The reverse, with views into the memory that came, or where that is read-only, into what stands for it."""
     return [make(*parts) for make, *parts in dumped]
 
 
@@ -128,13 +128,10 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _content(storage: UntypedStorage, start: int, stop: int) -> Any:
-    import torch
-
-    if storage.device.type != "cpu":
-        there = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)[start:stop]
-        storage, start, stop = there.cpu().untyped_storage(), 0, stop - start
     if start == stop:
         return b""
+    if storage.device.type != "cpu":
+        storage, start, stop = _fetched(storage, start, stop), 0, stop - start
     memory: Any = (ctypes.c_ubyte * (stop - start)).from_address(storage.data_ptr() + start)
     memory.storage = storage  # which it must not outlive
     return pickle.PickleBuffer(memory) if len(memory) >= LARGE else bytes(memory)
@@ -143,31 +140,34 @@ def _content(storage: UntypedStorage, start: int, stop: int) -> Any:
 def _arrived(device: str, start: int, content: Any) -> _Arrived:
     import torch
 
-    view = memoryview(content)
     tensor = torch.empty(0, dtype=torch.uint8)
-    if len(view):
+    if len(content):
         # No tensor is read-only.
-        tensor = torch.frombuffer(_copied(view) if view.readonly else view, dtype=torch.uint8)
+        tensor = torch.frombuffer(writable(memoryview(content)), dtype=torch.uint8)
     if device != "cpu":
         try:
-            tensor = tensor.to(device)
+            tensor = _put(tensor, device)
         except (AssertionError, NotImplementedError, RuntimeError) as error:
             why = str(error).partition("\n")[0]
             warnings.warn(f"a tensor from {device} is on the CPU here: {why}", RuntimeWarning, stacklevel=2)
     return _Arrived(tensor.untyped_storage(), start)
 
 
-def _copied(view: memoryview) -> Any:
-    """In memory of its own; where that is much, in huge pages, which are ready several times as soon."""
-    if len(view) < HUGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return bytearray(view)
-    memory = mmap.mmap(-1, len(view), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    try:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # a kernel without
-    memoryview(memory)[:] = view
-    return memory
+def _fetched(storage: UntypedStorage, start: int, stop: int) -> UntypedStorage:
+    """These bytes of a device's memory, on the CPU."""
+    import torch
+
+    there = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
+    return there[start:stop].cpu().untyped_storage()
+
+
+def _put(tensor: Tensor, device: str) -> Tensor:
+    """The same on a device.
+
+    Raises:
+        AssertionError, NotImplementedError, RuntimeError: torch's, where there is no such device, or no room on it.
+    """
+    return tensor.to(device)
 
 
 def _storage(arrived: _Arrived) -> UntypedStorage:

@@ -7,11 +7,11 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mirai.private import fresh
 from mirai.protocol.wire import Decoder, FrameError
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport import kept
 from mirai.transport.schemes import PeerError
-from mirai.transport.shared import fresh
 from mirai.transport.sockets import comes_from, receive_descriptors, send_descriptor
 
 if TYPE_CHECKING:

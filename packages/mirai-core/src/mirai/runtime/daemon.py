@@ -16,6 +16,7 @@ import time
 from collections import deque
 from math import inf
 
+from mirai.private import fresh
 from mirai.protocol import serialize, shares
 from mirai.protocol.command import LAUNCH_VARIABLE, THREAD_VARIABLES, UNTIL
 from mirai.protocol.limits import Exit, Limits
@@ -114,7 +115,7 @@ class Daemon:
     # The main thread
 
     def _work(self) -> None:
-        decoder = Decoder(memory=_fresh)
+        decoder = Decoder(memory=fresh)
         data, limits = self._data, self._limits
         while not self._leaving:
             deadline = limits.next_deadline() if limits.any else inf
@@ -366,12 +367,6 @@ class Daemon:
         if self._is_private:
             self.persists = False
             clear_away(self._url)
-
-
-def _fresh(size: int) -> Any:
-    from mirai.transport.shared import fresh
-
-    return fresh(size)
 
 
 def _as_it_is(parts: Sequence[Buffer], size: int) -> Body:

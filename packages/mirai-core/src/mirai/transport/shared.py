@@ -20,6 +20,8 @@ from collections import deque
 from functools import partial
 from math import inf
 
+from mirai import private
+from mirai.private import HUGE, fresh
 from mirai.protocol.arena import PAGE, Block, Space, lease_of
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import BLOCK, LARGE, FrameError, encode
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 
 AVAILABLE = hasattr(os, "memfd_create") and hasattr(os, "pwritev")
 LEAST = LARGE  # bytes from which on a body goes through shared memory: at half of that the socket is as fast
-HUGE = 4 << 20  # bytes from which on private memory is asked for in huge pages
 AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
 KEPT = 30.0  # seconds that a segment is kept without being used
@@ -220,7 +221,7 @@ class Exchange:
         self._lent: dict[int, Block] = {}
         self._leases = 0
         self._given: dict[int, Any] = {}  # segments that the peer was told of
-        self._mapped: dict[int, memoryview] = {}  # its segments
+        self._mapped: dict[int, _Mapping] = {}  # its segments
         self._borrowed: set[int] = set()  # leases of the peer's
         self._faults: dict[int, OSError] = {}  # why segments could not be mapped
         self._trimmed = 0.0  # the last time in use that the peer was told to trim for
@@ -250,13 +251,12 @@ class Exchange:
             raise FrameError(f"lease {lease} is given back, which was not lent")
 
     def map(self, number: int, fd: int, body: Buffer) -> None:
-        """Take a segment of the peer's, from a SEGMENT frame; closes `fd`, which is -1 where it did not arrive.
+        """Take a segment of the peer's, from a SEGMENT frame, and `fd`, which is -1 where it did not arrive.
 
         Raises:
             FrameError: it is not what it should be.
         """
         import fcntl
-        import mmap
 
         if fd < 0:
             self._faults[number] = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -265,11 +265,12 @@ class Exchange:
         try:
             if os.fstat(fd).st_size != size or not fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_SHRINK:
                 raise FrameError(f"segment {number} is not {size} bytes that stay")
-            self._mapped[number] = memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
-        except OSError as error:
-            self._faults[number] = error
-        finally:
+            self._mapped[number] = _Mapping(fd, size)
+        except BaseException as error:
             os.close(fd)
+            if not isinstance(error, OSError):
+                raise
+            self._faults[number] = error
 
     def knows(self, body: Buffer) -> bool:
         """Whether the peer has said what segment a body is in."""
@@ -288,11 +289,11 @@ class Exchange:
         if number in self._faults:
             self.unused.append(lease)
             raise self._faults[number]
-        if mapped is None or start + size > len(mapped) or lease in self._borrowed:
+        if mapped is None or start + size > len(mapped.view) or lease in self._borrowed:
             raise FrameError(f"there is no block of {size} bytes at {start} of segment {number}")
         self._borrowed.add(lease)
         self.busy = time.monotonic()
-        return _leased(mapped, start, size, partial(self.unused.append, lease))
+        return _leased(mapped.view, start, size, partial(self.unused.append, lease), mapped)
 
     def decline(self, body: Buffer) -> None:
         """It will not be looked at."""
@@ -347,23 +348,89 @@ class Exchange:
         self._mapped.clear()
 
 
-# What lives as long as somebody refers to a block of this process or of a peer's, in the order in which it was made.
-_watched: dict[int, ref[Any]] = {}
-_numbers = itertools.count(1)
+class _Mapping:
+    """A segment of a peer's, as this process has it: mapped to be read, and open, to map parts of it once more."""
+
+    __slots__ = ("_fd", "view")
+
+    def __init__(self, fd: int, size: int) -> None:
+        """Takes `fd`, unless it raises."""
+        import mmap
+
+        self.view = memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
+        self._fd = fd
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def privately(self, start: int, size: int) -> Any:
+        """A mapping of that part that may be written to: nobody else sees what is.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        import mmap
+
+        return mmap.mmap(self._fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=start)
 
 
-def _leased(memory: memoryview, start: int, size: int, freed: Callable[[], object]) -> memoryview:
-    """A read-only view of `memory`; `freed` is called when no view of it is left."""
+class _Watched:
+    """What lives as long as somebody refers to a block of this process or of a peer's."""
+
+    __slots__ = ("mapping", "private", "ref", "start")
+
+    def __init__(self, ref: ref[Any], mapping: _Mapping | None, start: int) -> None:
+        self.ref = ref
+        self.mapping, self.start = mapping, start  # where it is, if it is a peer's
+        self.private: Callable[[], Any] = lambda: None  # its private mapping, while there is one
+
+
+_watched: dict[int, _Watched] = {}  # by the identity of what is watched
+_numbers = itertools.count(1)  # the order in which these were made
+
+
+def _leased(
+    memory: memoryview, start: int, size: int, freed: Callable[[], object], mapping: _Mapping | None = None
+) -> memoryview:
+    """A read-only view of `memory`, which is `mapping`'s; `freed` is called when no view of it is left."""
     # A view of a view holds what the first one was of, not the first one. Through a PickleBuffer it does.
     watched = memory[start : start + size].toreadonly()
-    number = next(_numbers)
+    number, key = next(_numbers), id(watched)
 
     def died(_: ref[Any]) -> None:
-        _watched.pop(number, None)
+        _watched.pop(key, None)
         _let_go(number, freed)
 
-    _watched[number] = ref(watched, died)
+    _watched[key] = _Watched(ref(watched, died), mapping, start)
     return memoryview(pickle.PickleBuffer(watched))
+
+
+_private: dict[int, tuple[ref[Any], memoryview]] = {}  # mappings by identity, and what holds the lease meanwhile
+
+
+def _copy_on_write(view: memoryview) -> memoryview | None:
+    """The same bytes in a private mapping of the block that `view` is of; None where it is of none of a peer's."""
+    watched = _watched.get(id(view.obj))
+    if watched is None or watched.mapping is None:
+        return None
+    from mirai.transport.raw import address_of
+
+    block: Any = view.obj
+    mapped = watched.private()
+    if mapped is None:
+        try:
+            mapped = watched.mapping.privately(watched.start, len(block))
+        except OSError:
+            return None  # out of address space or descriptors
+        key = id(mapped)
+        watched.private = ref(mapped)
+        _private[key] = ref(mapped, lambda _: _private.pop(key)), block
+    start = address_of(view) - address_of(block)
+    return memoryview(mapped)[start : start + view.nbytes]
+
+
+private.copy_on_write = _copy_on_write
 
 
 class _Pin:
@@ -485,27 +552,6 @@ def keep(parts: Sequence[Buffer], size: int) -> Body | None:
         target[at : at + len(part)] = part
         at += len(part)
     return [target]
-
-
-def fresh(size: int) -> Any:
-    """Private memory, all zero; where it is much in huge pages, which are ready four times as soon."""
-    if size < HUGE:
-        return bytearray(size)
-    import mmap
-
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
-        return bytearray(size)
-    try:
-        memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError as error:
-        if error.errno == errno.ENOMEM:
-            raise MemoryError from None
-        raise
-    try:
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        pass  # a kernel without
-    return memory
 
 
 def limit() -> int:
