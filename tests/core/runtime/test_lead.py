@@ -145,6 +145,48 @@ def test_what_has_happened_is_not_waited_for(leading):
     assert leading.wait(once, 0)
 
 
+def test_who_waits_looks_again_and_again_before_it_sleeps(leading, monkeypatch):
+    """To be woken takes longer than a short task does."""
+    monkeypatch.setattr(lead, "SPIN", DEADLINE)
+    here, once, looks = threading.get_ident(), Once(), []
+    poll = leading._poller.poll
+
+    def watched(timeout):
+        if threading.get_ident() == here:
+            looks.append(timeout)
+            if len(looks) == 5:
+                once.happen()
+                leading.wake()
+        return poll(timeout)
+
+    monkeypatch.setattr(leading._poller, "poll", watched)
+    assert leading.wait(once)
+
+    assert looks
+    assert set(looks) == {0}
+
+
+def test_who_has_looked_again_in_vain_sleeps_at_once_the_next_time(leading, monkeypatch):
+    """A processor that looks is one less for the daemons."""
+    monkeypatch.setattr(lead, "SPIN", 0.0)
+    here, timeouts = threading.get_ident(), []
+    poll = leading._poller.poll
+
+    def watched(timeout):
+        if threading.get_ident() == here:
+            timeouts.append(timeout)
+        return poll(timeout)
+
+    monkeypatch.setattr(leading._poller, "poll", watched)
+    waits = []
+    for _ in range(3):
+        timeouts.clear()
+        assert not leading.wait(Once(), 0.001)
+        waits.append(0 in timeouts)
+
+    assert waits == [True, False, True]
+
+
 @pytest.mark.parametrize("others", [0, 1, 3])
 def test_a_wait_ends_at_its_time(leading, others):
     """Whether it leads or follows; others wait on."""
