@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from mirai.api.future import Mirai
     from mirai.runtime.lead import Waker
+    from mirai.runtime.watch import Watch
 
 T = TypeVar("T")
 
@@ -38,17 +41,14 @@ class Completed(Generic[T]):
 
         loop = asyncio.get_running_loop()
         there: asyncio.Queue[Any] = asyncio.Queue()
-
-        def note(m: Any) -> None:
-            try:
-                loop.call_soon_threadsafe(there.put_nowait, m)
-            except RuntimeError:
-                pass  # the loop was closed meanwhile
-
-        for m in self._mirais:
-            m.add_done_callback(note)
-        for _ in self._mirais:
-            yield await there.get()
+        with ExitStack() as entered:
+            watches = {service: service.watch(loop) for service in {m._service for m in self._mirais}}
+            for watch in watches.values():
+                entered.enter_context(watch)
+            for m in self._mirais:
+                m.wake_when_done(_Note(m, watches[m._service], there))
+            for _ in self._mirais:
+                yield await there.get()
 
 
 class _Arrivals(Generic[T]):
@@ -88,3 +88,15 @@ class _Bell(Generic[T]):
 
     def release(self) -> None:
         self._arrivals.add(self._m)
+
+
+class _Note(Generic[T]):
+    """Put in a queue of asyncio's, as a lock is released, when a mirai is resolved."""
+
+    __slots__ = ("_m", "_there", "_watch")
+
+    def __init__(self, m: Mirai[T], watch: Watch, there: asyncio.Queue[Any]) -> None:
+        self._m, self._watch, self._there = m, watch, there
+
+    def release(self) -> None:
+        self._watch.tell(self._there.put_nowait, self._m)

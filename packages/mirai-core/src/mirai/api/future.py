@@ -14,6 +14,7 @@ from mirai.protocol import serialize
 from mirai.protocol.messages import Status
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Generator
 
     from mirai.protocol.scheduler import Task
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Buffer
     from mirai.runtime.lead import Waker
     from mirai.runtime.profile import Service
+    from mirai.runtime.watch import Watch
 
 T = TypeVar("T")
 
@@ -175,27 +177,18 @@ class Mirai(Future[T], Generic[T]):
 
     def __await__(self) -> Generator[Any, None, T]:
         """In asyncio. Where the awaiting task is cancelled, so is this mirai, on its daemon too."""
-        import asyncio
+        if not self.done():
+            import asyncio
 
-        loop = asyncio.get_running_loop()
-        there = loop.create_future()
-
-        def resolve() -> None:
-            if not there.done():
-                there.set_result(None)
-
-        def tell(_: Future[T]) -> None:
-            try:
-                loop.call_soon_threadsafe(resolve)
-            except RuntimeError:
-                pass  # the loop was closed meanwhile: nobody waits there any more
-
-        self.add_done_callback(tell)
-        try:
-            yield from there
-        except asyncio.CancelledError:
-            self.cancel()
-            raise
+            loop = asyncio.get_running_loop()
+            there = loop.create_future()
+            with self._service.watch(loop) as watch:
+                self.wake_when_done(Resolving(watch, there))
+                try:
+                    yield from there
+                except asyncio.CancelledError:
+                    self.cancel()
+                    raise
         return self.result()
 
     def set_running_or_notify_cancel(self) -> NoReturn:
@@ -382,6 +375,23 @@ class Mirai(Future[T], Generic[T]):
         if not self.done():
             return "running" if self.running() else "pending"
         return "cancelled" if self.cancelled() else "resolved"
+
+
+class Resolving:
+    """Resolves a future of asyncio's, as a lock is released, when a mirai is resolved."""
+
+    __slots__ = ("_there", "_watch")
+
+    def __init__(self, watch: Watch, there: asyncio.Future[None]) -> None:
+        self._watch, self._there = watch, there
+
+    def release(self) -> None:
+        """From any thread."""
+        self._watch.tell(self._resolve)
+
+    def _resolve(self) -> None:
+        if not self._there.done():
+            self._there.set_result(None)
 
 
 def _outcome(status: int, count: int, body: Buffer) -> tuple[Any, BaseException | None]:

@@ -36,6 +36,7 @@ from mirai.transport import shared
 from mirai.transport.urls import TLS_SCHEMES, local_url, make_local, parse, remove_local, visitors_url
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Mapping, Sequence
 
     from mirai.protocol.scheduler import Task
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from mirai.protocol.tickets import Ticket
     from mirai.runtime.afterwards import Awaiting
     from mirai.runtime.launches import Tracked
+    from mirai.runtime.watch import Watch
     from mirai.transport.tls import Identity
 
 RESET = "its profile was reset first"
@@ -373,9 +375,15 @@ class Dispatcher:
         Raises:
             RuntimeError: this is called in the middle of a dispatcher's work, which could never go on meanwhile.
         """
-        if not awaited.done() and any(dispatcher._orders.is_mine() for dispatcher in list(_open)):
-            raise RuntimeError(IN_THE_MIDDLE)
+        if not awaited.done():
+            for dispatcher in tuple(_open):
+                if dispatcher._orders.is_mine():
+                    raise RuntimeError(IN_THE_MIDDLE)
         return self._lead.wait(awaited, timeout)
+
+    def watch(self, loop: AbstractEventLoop) -> Watch:
+        """As `Lead.watch`."""
+        return self._lead.watch(loop)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> lead.Timer:
         """As `Lead.call_at`."""

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Protocol
 from mirai.protocol.spinning import Spinning
 from mirai.runtime.interrupts import Uninterrupted
 from mirai.runtime.poller import READ, Poller
+from mirai.runtime.watch import Watch
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable
 
 log = logging.getLogger("mirai")
@@ -97,6 +99,7 @@ class Lead:
         self._rest.acquire()
         self._leader = 0  # the thread that has the turn
         self._awaited: Awaited | None = None  # what it waits for
+        self._watches: dict[AbstractEventLoop, Watch] = {}
         self._closing = False
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mirai-io", daemon=True)
@@ -138,6 +141,8 @@ class Lead:
         """End the I/O thread and close what it polls. No socket may be registered any more."""
         self._closing = self._asked = True
         self.wake()
+        for watch in list(self._watches.values()):
+            watch.close()
         if self._leader == _thread.get_ident():
             return  # called from a callback: the turn is given up in a moment, and that closes
         with self._turn:
@@ -150,6 +155,8 @@ class Lead:
         """In a forked child: close the descriptors, as all else is the parent's."""
         self._closing = True
         self.uninterrupted.abandon()
+        for watch in self._watches.values():
+            watch.abandon()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -195,7 +202,21 @@ class Lead:
 
     def poke(self) -> None:
         """For a thread that submits without waiting: look at the sockets, if that was not done just now."""
-        if time.monotonic() - self._polled < IMPATIENCE or self._leader == _thread.get_ident():
+        if time.monotonic() - self._polled >= IMPATIENCE:
+            self.look_in_passing()
+
+    def watch(self, loop: AbstractEventLoop) -> Watch:
+        """For a coroutine in `loop`, which runs in this thread: to be entered while it awaits what it is told of."""
+        watch = self._watches.get(loop)
+        if watch is None:
+            fd = -1 if self._closing else self._poller.fileno()
+            watch = Watch(loop, fd, self.look_in_passing, lambda: self._watches.pop(loop, None))
+            self._watches[loop] = watch
+        return watch
+
+    def look_in_passing(self) -> None:
+        """Look at the sockets, without waiting; also where another thread leads."""
+        if self._leader == _thread.get_ident():
             return
         with self.uninterrupted:
             if self._turn.acquire(False):

@@ -47,6 +47,10 @@ class EpollPoller:
             if fd in callbacks
         ]
 
+    def fileno(self) -> int:
+        """A descriptor that is readable when `poll` would not wait; -1 where there is none."""
+        return self._epoll.fileno()
+
     def close(self) -> None:
         """Close the descriptor of the poller itself."""
         self._epoll.close()
@@ -76,6 +80,10 @@ class SelectorPoller:
             (key.data, READ * bool(events & selectors.EVENT_READ) | WRITE * bool(events & selectors.EVENT_WRITE))
             for key, events in self._selector.select(timeout)
         ]
+
+    def fileno(self) -> int:
+        """As `EpollPoller.fileno`."""
+        return -1
 
     def close(self) -> None:
         """Close what the poller itself holds."""

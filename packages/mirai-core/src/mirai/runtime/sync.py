@@ -22,9 +22,11 @@ from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
 from mirai.runtime.seeding import Kept
 from mirai.runtime.seen import Seen
+from mirai.runtime.watch import Watch
 from mirai.transport import shared
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Sequence
     from types import FrameType
     from typing import Self
@@ -149,6 +151,10 @@ class Sync:
     def wait(self, awaited: Awaited, timeout: float | None = None) -> bool:
         """All there is to wait for is done, or in hand in this very thread."""
         return awaited.done()
+
+    def watch(self, loop: AbstractEventLoop) -> Watch:
+        """As `Lead.watch`: there is nothing to be seen."""
+        return Watch(loop)
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
         """Called only if its time has come when a task has been evaluated: nothing can interrupt that here."""
