@@ -55,7 +55,7 @@ class Unresolved:
 
 UNRESOLVED = Unresolved()
 
-_GONE = ErrorValue("was deserialized")
+_UNREAD, _READ = object(), ErrorValue("was deserialized")
 
 
 class Mirai(Future[T], Generic[T]):
@@ -72,15 +72,16 @@ class Mirai(Future[T], Generic[T]):
     #
     # There is no lock, as code that runs in the middle of what is below (a finalizer, a signal handler) could not
     # wait for it. Where something is looked at and then set, there is no call between, so nothing else can happen.
-    _state: str = PENDING
+    #
+    # What every one gets is set at once: an attribute that most have not yet when dozens are made costs a dict each,
+    # as they then no longer share the names of theirs. The others are seldom set.
     _final: str = PENDING  # what it is to be when those who wait through the condition variable are told
     _task: Task | None  # until it is decided what becomes of it
     _put_off = 0  # how often `conclude` was
     _watched = False  # somebody, or a timer, is to be told
     _cond: threading.Condition | None = None
     _wakers: list[Waker] | None = None
-    _reply: tuple[int, int, Buffer] | ErrorValue = _GONE
-    _resolved: tuple[Any, BaseException | None] | None = None
+    _error: BaseException | None = None  # what `result` raises, set before `_value`
     _timer: Any = None
 
     def __init__(self, profile: str, service: Service, task: Task) -> None:
@@ -88,6 +89,10 @@ class Mirai(Future[T], Generic[T]):
         self._profile = profile
         self._service = service
         self._task = task
+        self._state: str = PENDING
+        # A body alone is a value without buffers.
+        self._reply: Buffer | tuple[int, int, Buffer] | ErrorValue = _READ
+        self._value: Any = _UNREAD  # for `data`, once somebody has asked
 
     def __repr__(self) -> str:
         here = "$data" if self.done() else ""
@@ -104,7 +109,7 @@ class Mirai(Future[T], Generic[T]):
     @property
     def data(self) -> T | ErrorValue | Unresolved:
         """The value, an `ErrorValue`, or `UNRESOLVED`, which is falsy. Never waits, never raises."""
-        return self._resolve()[0] if self.done() else UNRESOLVED
+        return self._resolve() if self._state is not PENDING else UNRESOLVED
 
     def result(self, timeout: float | None = None) -> T:
         """Wait, at most `timeout` seconds, and return the value.
@@ -116,12 +121,14 @@ class Mirai(Future[T], Generic[T]):
         """
         if self._state is PENDING:
             self._wait(timeout)
-        value, error = self._resolved or self._resolve()
-        if error is not None:
+        value = self._value
+        if value is _UNREAD:
+            value = self._resolve()
+        if self._error is not None:
             try:
-                raise error
+                raise self._error
             finally:
-                del self, error  # no cycle through this frame
+                del self, value  # no cycle through this frame
         return value  # type: ignore[no-any-return]
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
@@ -131,10 +138,10 @@ class Mirai(Future[T], Generic[T]):
             Canceled: it was cancelled.
         """
         self._wait(timeout)
-        error = self._resolve()[1]
-        if isinstance(error, Canceled):
-            raise error
-        return error
+        self._resolve()
+        if isinstance(self._error, Canceled):
+            raise self._error
+        return self._error
 
     def done(self) -> bool:
         """Whether it is resolved, to a value or an error."""
@@ -254,7 +261,8 @@ class Mirai(Future[T], Generic[T]):
 
     def settle(self, status: int, count: int, body: Buffer) -> bool | None:
         """The daemon's answer; see `Awaiting`."""
-        reply = (status, count, body)
+        # The garbage collector need not look at bytes: not one object more for it, where that can be.
+        reply = (status, count, body) if status or count else body
         if self._task is None:
             return None
         self._task, self._reply = None, reply
@@ -273,10 +281,10 @@ class Mirai(Future[T], Generic[T]):
 
     def settle_as(self, other: Mirai[Any]) -> bool | None:
         """Take the error that `other` failed with; see `Awaiting`."""
-        resolved, state = other._resolve(), other._state
+        value, error, state = other._resolve(), other._error, other._state
         if self._task is None:
             return None
-        self._task, self._resolved = None, resolved
+        self._task, self._error, self._value = None, error, value
         return self._decided(state)
 
     def orphan(self, error: ErrorValue) -> None:
@@ -331,7 +339,7 @@ class Mirai(Future[T], Generic[T]):
         reply = self._reply
         if isinstance(reply, tuple):
             return reply[0] != VALUE
-        return isinstance(self._resolve()[0], ErrorValue)
+        return isinstance(reply, ErrorValue) and isinstance(self._resolve(), ErrorValue)
 
     def serialized(self, serializers: Serializers | None) -> tuple[int, Buffer]:
         """The value that is here, as it came, or as it would go to daemons with these serializers."""
@@ -339,11 +347,11 @@ class Mirai(Future[T], Generic[T]):
         own = self._service.serializers
         # The configurations of another profile mean nothing to them.
         as_it_came = own is None or own is serializers or not own.has_configurations
-        if as_it_came and self._resolved is None and isinstance(reply, tuple):
-            return reply[1], reply[2]
-        value, error = self._resolve()
-        if error is not None:
-            raise error  # it cannot be loaded here
+        if as_it_came and not isinstance(reply, ErrorValue):
+            return reply[1:] if isinstance(reply, tuple) else (0, reply)
+        value = self._resolve()
+        if self._error is not None:
+            raise self._error  # it cannot be loaded here
         count, body = serialize.dumps(value, to_daemon=True, serializers=serializers)
         return count, serialize.joined(body)
 
@@ -361,15 +369,20 @@ class Mirai(Future[T], Generic[T]):
 
     # The value
 
-    def _resolve(self) -> tuple[Any, BaseException | None]:
-        """The value for `data`, and what `result` raises; deserialized once, by the first who asks."""
+    def _resolve(self) -> Any:
+        """The value for `data`; deserialized once, by the first who asks. Then `_error` is what `result` raises."""
         reply = self._reply
-        if self._resolved is None:
-            outcome = (reply, reply) if isinstance(reply, ErrorValue) else _outcome(*reply)
-            if self._resolved is None:
-                self._resolved = outcome
-                self._reply = _GONE  # it may be large
-        return self._resolved
+        if self._value is _UNREAD:
+            if isinstance(reply, tuple):
+                value, error = _outcome(*reply)
+            else:
+                value, error = (reply, reply) if isinstance(reply, ErrorValue) else _outcome(VALUE, 0, reply)
+            if self._value is _UNREAD:
+                if error is not None:
+                    self._error = error
+                self._value = value
+                self._reply = _READ  # it may be large
+        return self._value
 
     def _state_name(self) -> str:
         if not self.done():
