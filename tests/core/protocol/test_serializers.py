@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirai.errors import SerializationError
-from mirai.protocol.serialize import OUT_OF_BAND, HookError, dumps, dumps_arguments, dumps_call, joined, loads
+from mirai.protocol.serialize import OUT_OF_BAND, HookError, dumps, dumps_call, dumps_plain, joined, loads
 from mirai.protocol.serializers import Entry, Serializers
 
 
@@ -284,7 +284,7 @@ def test_plain_values_are_pickled_as_ever(value):
     serializers.reduction = lambda: pytest.fail("it was asked")
 
     assert loads(*dumps(value, serializers=serializers)) == value
-    assert loads(*dumps_arguments((value,), {}, None, serializers)) == ((value,), {})
+    assert loads(0, dumps_plain((value,), {})) == (value,)
 
 
 # Buffers

@@ -291,6 +291,23 @@ def test_a_call_that_many_tasks_share_is_loaded_once(evaluator):
     assert evaluator._blobs == {}
 
 
+def everything(*args, **kwargs):
+    return args, kwargs
+
+
+@pytest.mark.parametrize("constants", [(), ("constant",)])
+@pytest.mark.parametrize("args", [(), (1,), (None, "text", b"bytes", 1.5), ((),), ((1,), {}), ([], {}), ({}, ())])
+def test_the_arguments_of_a_shared_call_are_what_was_given(evaluator, args, constants):
+    """Plain values go by themselves; others beside those by name, from which they must be told."""
+    evaluator.keep(1, *flat(serialize.dumps_call(everything, constants, {})))
+    plain = serialize.dumps_plain(args, {})
+    ways = [flat(serialize.dumps_arguments(args, {}))] + ([] if plain is None else [(0, plain)])
+
+    for count, body in ways:
+        status, reply = evaluator.run(1, count, 1, body, False)
+        assert (status, serialize.loads(*reply)) == (Status.VALUE, ((*args, *constants), {}))
+
+
 def test_a_shared_call_that_cannot_be_loaded_is_each_tasks_error(evaluator):
     """Not only the first one's."""
     evaluator.keep(5, 0, b"\x80\x05cno_such_module\nThing\n.")

@@ -11,7 +11,7 @@ from mirai.api.future import Mirai
 from mirai.api.serial import chosen
 from mirai.protocol.functions import Functions
 from mirai.protocol.scheduler import Task
-from mirai.protocol.serialize import dumps_arguments, dumps_call
+from mirai.protocol.serialize import dumps_arguments, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
 from mirai.runtime import profile as profiles
 from mirai.runtime.dispatcher import Dispatcher
@@ -68,22 +68,26 @@ def mirai(
     profile = profiles.find(_compute)
     if profile is not None and profile.memory is not None:
         profile.service.wait_for_room()
-    if Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values())):
+    plain = dumps_plain(args, kwargs)
+    if plain is None and (Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values()))):
         return submit_after(
             dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry, _expect
         )
     extras = extras_of(profile, _globals)
     blob = functions.blob(task) if type(task) is FunctionType else None
-    place: Place
-    if profile is None:
-        serializers, place = chosen(None), shared.place
+    if blob is not None and plain is not None and extras is None:
+        job = Task(0, plain, len(plain), blob=blob)
     else:
-        serializers, place = profile.service.serializers, profile.service.place
-    if blob is None:
-        count, body = dumps_call(task, args, kwargs, extras, serializers, place)
-    else:
-        count, body = dumps_arguments(args, kwargs, extras, serializers, place)
-    job = Task(count, body, body_size(body), blob=blob)
+        place: Place
+        if profile is None:
+            serializers, place = chosen(None), shared.place
+        else:
+            serializers, place = profile.service.serializers, profile.service.place
+        if blob is None:
+            count, body = dumps_call(task, args, kwargs, extras, serializers, place)
+        else:
+            count, body = dumps_arguments(args, kwargs, extras, serializers, place)
+        job = Task(count, body, body_size(body), blob=blob)
     future = prepare(job, profile, _timeout, _retry, _expect)
     future._service.submit(job)
     return future

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     ]  # copies parts of so many bytes; None: do it yourself
 
 PROTOCOL = 5
+FRAMELESS = 3  # pickle's last protocol without frames, which cost a third of the time for what is short
 CODE_FILENAME = 10  # where `types.CodeType()` takes `co_filename`, from Python 3.8 on
 OUT_OF_BAND = 32 * 1024  # bytes; below that, copying once more is cheaper than a buffer of its own
 
@@ -44,6 +45,7 @@ _main_names: dict[str, Any] = {}
 
 # The C pickler knows all about objects of these: no part of them goes by value, or is one that a serializer is for.
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes])
+_SHORT = frozenset([type(None), bool, int, float])  # those of them that take no room, most often
 _FLAT = frozenset([str, bytes, bytearray])  # may be large, and are no buffers to pickle
 
 
@@ -66,8 +68,9 @@ def dumps(
         HookError: one of `serializers` failed.
         Exception: whatever a reduction in `value`, or cloudpickle, raises.
     """
-    if type(value) in _PLAIN and not _is_flat(value):
-        return 0, pickle.dumps(value, PROTOCOL)
+    kind = type(value)
+    if kind in _SHORT or (kind in _PLAIN and not _is_flat(value)):
+        return 0, pickle.dumps(value, FRAMELESS)
     if not shares.handles:
         return _dumps(value, to_daemon, serializers, place)
     outer, shares.met.blobs = shares.met.blobs, []
@@ -221,16 +224,13 @@ def dumps_call(
 
 
 def dumps_arguments(
-    args: Sequence[Any],
+    args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     extras: Mapping[str, Any] | None = None,
     serializers: Serializers | None = None,
     place: Place | None = None,
 ) -> Serialized:
-    """As `dumps_call`, without the task: for one that a blob holds."""
-    pickled = None if extras else dumps_plain(args, kwargs)
-    if pickled is not None:
-        return 0, pickled
+    """As `dumps_call`, without the task: for one that a blob holds. Those of `dumps_plain` are told from them."""
     try:
         arguments = (args, kwargs, extras) if extras else (args, kwargs)
         return dumps(arguments, to_daemon=True, serializers=serializers, place=place)
@@ -238,11 +238,18 @@ def dumps_arguments(
         raise blame(_parts(args, kwargs, extras), error, serializers) from error
 
 
-def dumps_plain(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bytes | None:
-    """Arguments that are serialized in no time, and take no room; None for all others."""
-    if kwargs or not _PLAIN.issuperset(map(type, args)) or any(map(_is_flat, args)):
+def dumps_plain(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
+    """Arguments that are serialized in no time, and take no room; None for all others.
+
+    They go by themselves, others as a tuple of a tuple and a dict: no plain value is a tuple.
+    """
+    if kwargs:
         return None
-    pickled = pickle.dumps((args, kwargs), PROTOCOL)
+    for value in args:
+        kind = type(value)
+        if kind not in _SHORT and (kind not in _PLAIN or _is_flat(value)):
+            return None
+    pickled = pickle.dumps(args, FRAMELESS)
     return pickled if len(pickled) < OUT_OF_BAND else None
 
 

@@ -158,14 +158,16 @@ class _Call:
 
     def __init__(self, count: int, body: Buffer) -> None:
         (task, self._args, self._kwargs, *extras), self._names = serialize.loads_main(count, body)
+        self._is_bare = not (self._args or self._kwargs)
         self._task = task
         self._mapping = bool(extras)  # an element of a map is what it is called for
         self._module, self._name = _found(task)
 
     def __call__(self, call: tuple[Any, ...], evaluator: Evaluator) -> Any:
-        """`call` holds the first arguments, those by name, and what to prepare, if anything."""
+        """`call` holds the first arguments, those by name, and what to prepare, if anything: see `dumps_plain`."""
         global mapping
-        if len(call) > 2:
+        is_plain = not call or type(call[0]) is not tuple
+        if not is_plain and len(call) > 2:
             evaluator._prepare(call[2])
         mapping = self._mapping
         if self._names:
@@ -174,7 +176,9 @@ class _Call:
             # Another task has put something else there, or had the module loaded again.
             __import__(self._module)
             self._task = getattr(sys.modules[self._module], self._name)
-        return self._task(*call[0], *self._args, **self._kwargs, **call[1])
+        if not is_plain:
+            return self._task(*call[0], *self._args, **self._kwargs, **call[1])
+        return self._task(*call) if self._is_bare else self._task(*call, *self._args, **self._kwargs)
 
 
 def _found(task: object) -> tuple[str, str]:
