@@ -139,9 +139,10 @@ class Decoder:
             whole, self._large = self._large, None
             return [whole] if len(whole[5]) < LARGE else [(*whole[:5], whole[5].toreadonly())]
         chunk, end, at = self._chunk, self._filled + n, 0
+        limit, unpack = self.limit, HEADER.unpack_from
         frames: list[Frame] = []
         while end - at >= HEADER_SIZE:
-            kind, flags, count, aux, seq, size = HEADER.unpack_from(chunk, at)
+            kind, flags, count, aux, seq, size = unpack(chunk, at)
             start = at + HEADER_SIZE
             stop = start + size
             if stop > end:
@@ -153,7 +154,7 @@ class Decoder:
                     self._missing, self._filled = stop - end, 0
                     return frames
                 break
-            if not 0 < kind <= _LAST_KIND or size > self.limit:
+            if not 0 < kind <= _LAST_KIND or size > limit:
                 self._check(kind, size)
             frames.append((kind, flags, count, aux, seq, chunk[start:stop]))
             at = stop

@@ -101,13 +101,15 @@ class Channel:
             return
         unsent = self._unsent
         idle = not unsent
-        small: list[Buffer] = []
-        for part in parts:
-            if len(part) <= SMALL:
-                small.append(part)
-            else:
-                unsent += (b"".join(small), part)
-                small = []
+        small = parts
+        if max(map(len, parts), default=0) > SMALL:
+            small = []
+            for part in parts:
+                if len(part) <= SMALL:
+                    small.append(part)
+                else:
+                    unsent += (b"".join(small), part)
+                    small = []
         if small:
             unsent.append(b"".join(small))
         if idle and not self._flush() and self._secured:

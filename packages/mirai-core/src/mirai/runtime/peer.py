@@ -54,15 +54,18 @@ class Peer:
             parts.append(self.exchange.frees())  # first, so that the results of these tasks can be there
         if self.dead:
             parts.append(self.forget())
+        known = self.blobs
         for task in tasks:
-            number = self._introduce(task.blob, parts) if task.blob is not None else 0
-            body = task.body
+            blob, body = task.blob, task.body
+            number = 0 if blob is None else blob.number
+            if blob is not None and number not in known:
+                self._introduce(blob, parts)
             flags = EVERYWHERE if task.everywhere else 0
             if type(body) is not bytes:
                 self._introduce_all(needed(body), parts)
-            if type(body) is Block and (lent := self._lend(body)):
-                flags, body = flags | SHARED, lent
-            if isinstance(body, bytes):
+                if type(body) is Block and (lent := self._lend(body)):
+                    flags, body = flags | SHARED, lent
+            if type(body) is bytes:
                 parts += (HEADER.pack(TASK, flags, task.count, number, task.seq, len(body)), body)
             else:
                 size = body_size(body)
@@ -88,8 +91,8 @@ class Peer:
             text += f"; the last of its stderr:\n{stderr}"
         return ConnectionReset(text)
 
-    def _introduce(self, blob: Blob, parts: list[Buffer]) -> int:
-        """The number of what a task calls; who does not have it yet gets it first."""
+    def _introduce(self, blob: Blob, parts: list[Buffer]) -> None:
+        """What a task calls: who does not have it yet gets it first."""
         if blob.number not in self.blobs:
             dead, number = self.dead, blob.number  # not `self`: whoever lets go of the blob may have the lock
             self.blobs[number] = weakref.ref(blob, lambda _: dead.append(number))
@@ -99,7 +102,6 @@ class Peer:
                 flags, body = SHARED, lent
             parts.append(HEADER.pack(Kind.BLOB, flags, blob.count, blob.number, 0, body_size(body)))
             parts += pieces(body)
-        return blob.number
 
     def _introduce_all(self, blobs: Sequence[Blob], parts: list[Buffer]) -> None:
         for blob in blobs:
