@@ -35,7 +35,7 @@ SWEEP = 1000  # timers, beside those in use, until the cancelled ones are droppe
 LONGEST = 86400.0  # seconds of one poll: epoll_wait(2) takes milliseconds in an int
 NAP = 0.001  # seconds that the I/O thread leaves the lead free for the next waiter
 SPIN = 0.00005  # seconds that who waits looks again and again before it sleeps, where that has paid
-IMPATIENCE = 0.0002  # seconds of submitting after which the submitting thread polls once
+IMPATIENCE = 0.0005  # seconds of submitting after which the submitting thread polls once
 
 
 class Waker(Protocol):
