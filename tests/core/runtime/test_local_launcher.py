@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 
 import pytest
 
 from mirai import local_url
 from mirai.runtime.local_launcher import LocalProcess
-from mirai.transport.urls import remove_local
+from mirai.transport.sockets import listen
+from mirai.transport.urls import parse, remove_local
 from tests.waiting import wait_until
 
 
@@ -75,3 +77,23 @@ def test_a_process_that_does_not_leave_is_killed(process):
 def test_a_process_has_a_session_of_its_own(process):
     """Ctrl-C in the host's terminal is for the host."""
     assert os.getsid(process.pid) == process.pid
+
+
+@pytest.mark.parametrize("roles", [0, 1, 2])
+def test_whose_host_is_gone_before_it_said_anything_removes_its_directory(roles):
+    """It was killed when one connection, or both, were made: nobody else is left to do that."""
+    url = local_url()
+    directory = os.path.dirname(parse(url).place)
+    listener = listen(url)
+    process = LocalProcess(url, "1", {}, threads=None, output=False)
+    connections = []
+    for _ in range(roles):
+        wait_until(lambda: select.select([listener], [], [], 0)[0], "the daemon to dial")
+        connections.append(listener.accept())
+    for connection in (listener, *connections):
+        connection.close()
+
+    wait_until(lambda: process.exit_status() is not None, "it to leave")
+    process.end(0)
+
+    assert not os.path.exists(directory)

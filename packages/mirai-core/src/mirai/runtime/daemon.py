@@ -54,12 +54,15 @@ LARGEST_AUX = 0xFFFFFFFF
 class Daemon:
     """One daemon, connected to one host."""
 
-    def __init__(self, url: str, data: socket.socket, control: socket.socket, options: Options, limits: Limits) -> None:
+    def __init__(
+        self, url: str, launch: str, data: socket.socket, control: socket.socket, options: Options, limits: Limits
+    ) -> None:
         self.persists = options.autoexit is False
         self._heard = _thread.allocate_lock()  # held until the host has nothing more to say
         self._heard.acquire()
         self._url = url
-        self._is_private = False  # whether nobody but this host will ever listen there
+        # Whether nobody but this host will ever listen there. It may be gone before it has said so.
+        self._is_private = bool(launch) and not self.persists
         self._data, self._control = data, control
         self._options = options
         self._limits = limits
@@ -430,7 +433,7 @@ def serve(
             pause = min(2 * pause, REDIAL)
             continue
         pause = 0.01
-        daemon = Daemon(url, data, control, options, limits)
+        daemon = Daemon(url, launch, data, control, options, limits)
         try:
             code = daemon.serve()
         finally:
