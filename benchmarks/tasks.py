@@ -1,7 +1,12 @@
 """What the workers are given: in a module of its own, so that a daemon that imports it imports nothing else."""
 
+from __future__ import annotations
+
 import time
-from typing import Any
+
+TYPE_CHECKING = False  # `typing` would take up more of an idle daemon than all else that it imports
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def nothing(x: int) -> int:
@@ -9,11 +14,11 @@ def nothing(x: int) -> int:
     return x
 
 
-def wait(seconds: float) -> float:
-    """A task of that length; when it began."""
+def wait(seconds: float) -> tuple[float, float]:
+    """A task of that length, or somewhat more, as the system has it; when it began and ended."""
     began = time.monotonic()
     time.sleep(seconds)
-    return began
+    return began, time.monotonic()
 
 
 def echo(x: Any) -> Any:
