@@ -74,12 +74,14 @@ def loky() -> Iterator[Peer]:
 def mpire() -> Iterator[Peer]:
     from mpire import WorkerPool
 
-    with WorkerPool(WORKERS) as workers:
-        workers.map(nothing, range(100))
+    # One each: a pool that was given single tasks passes too many arguments when it maps.
+    with WorkerPool(WORKERS) as workers, WorkerPool(WORKERS) as mapping:
+        [handle.get() for handle in [workers.apply_async(nothing, (i,)) for i in range(100)]]
+        mapping.map(nothing, range(100))
         yield Peer(
             lambda task, *args: workers.apply_async(task, args),
             lambda handle: handle.get(),
-            lambda task, xs: workers.map(task, xs, chunk_size=1),
+            lambda task, xs: mapping.map(task, xs, chunk_size=1),
         )
 
 
@@ -148,8 +150,10 @@ def parsl() -> Iterator[Peer]:
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
 
-    # It looks for programs of its own there.
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+    # There it looks for programs of its own, and its workers for the tasks.
+    for name, place in {"PATH": sys.executable, "PYTHONPATH": __file__}.items():
+        before = filter(None, [os.environ.get(name)])
+        os.environ[name] = os.pathsep.join([os.path.dirname(os.path.abspath(place)), *before])
     with tempfile.TemporaryDirectory() as directory:
         workers = HighThroughputExecutor(max_workers_per_node=WORKERS, address="127.0.0.1")
         with p.load(Config(executors=[workers], run_dir=directory)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import socket
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,39 @@ def test_daemons_may_come_in_hundreds_before_the_first_is_accepted(carrier, list
     for connection in waiting:
         accept(listener).close()
         connection.close()
+
+
+@pytest.fixture
+def overrun(path):
+    """An address where more have dialled than are accepted, and its listener."""
+    with socket.socket(socket.AF_UNIX) as busy, contextlib.ExitStack() as before:
+        busy.bind(path)
+        busy.listen(0)
+        while True:
+            first = before.enter_context(socket.socket(socket.AF_UNIX))
+            first.setblocking(False)
+            if first.connect_ex(path):
+                break
+        yield busy, f"ipc://{path}"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are refused")
+def test_who_dials_waits_until_those_before_are_accepted(overrun):
+    """Of a thousand daemons that start at once, none may give up as a busy host has not got to it yet."""
+    busy, url = overrun
+    with ThreadPoolExecutor() as threads:
+        dialled = threads.submit(sockets.dial, url, 20)
+        busy.accept()[0].close()
+        with dialled.result(20) as connection:
+            assert connection.getpeername() == busy.getsockname()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere they are refused")
+def test_who_dials_gives_up_at_the_end_of_its_time(overrun):
+    """As where nobody accepts at all."""
+    _, url = overrun
+    with pytest.raises(TimeoutError, match="cannot dial: Connection timed out"):
+        sockets.dial(url, 0.02)
 
 
 def test_ipv6():

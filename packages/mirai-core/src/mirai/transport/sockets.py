@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 HAVE_UNIX = hasattr(socket, "AF_UNIX")
 
+AGAIN = 0.005  # seconds until somebody is dialled again who has not accepted others yet
+
 _BACKLOG = 1024
 
 # Nagle's algorithm would hold small frames back; a peer that vanished is noticed in a minute: tcp(7).
@@ -165,9 +167,17 @@ def _is_stale(path: str) -> bool:
 
 def _dial_unix(name: str, timeout: float) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
+    deadline = time.monotonic() + timeout
     try:
         connection.settimeout(timeout)
-        connection.connect(name)
+        while True:
+            try:
+                connection.connect(name)
+                break
+            except BlockingIOError:  # more have dialled than it has accepted as yet: connect(2), EAGAIN
+                if time.monotonic() > deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+                time.sleep(AGAIN)
     except BaseException:
         connection.close()
         raise
