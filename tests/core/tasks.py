@@ -12,6 +12,13 @@ def double(x):
     return 2 * x
 
 
+def note(path, x):
+    """Twice of it, and a line in a file for each time that it was evaluated."""
+    with open(path, "a") as file:
+        file.write(f"{x}\n")
+    return 2 * x
+
+
 def digest(data):
     return hashlib.blake2b(data).hexdigest()
 
@@ -91,3 +98,11 @@ def draw_numpy(*_):
 
 def draw_both():
     return draw() + draw_numpy()
+
+
+def hold_the_interpreter(seconds):
+    """As compiled code does: no other thread of Python runs meanwhile."""
+    import ctypes
+
+    ctypes.PyDLL(None).poll(None, 0, int(seconds * 1000))
+    return "held"

@@ -108,6 +108,40 @@ def test_a_busy_daemon_answers(scheme):
         assert info()[:2] == (1, 1)
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "ws", "wss", "abstract"])
+def test_a_task_that_lets_no_other_thread_run_is_no_silence(by_hand, stopped, scheme):
+    """As long calls of compiled code do: its machine is there, and so is its process. Unless that is stopped, too."""
+    url = f"abstract://mirai-{os.getpid()}" if scheme == "abstract" else f"{scheme}://127.0.0.1:0"
+    with daemons(url=url, heartbeat=BEAT):
+        process = by_hand(launch_remote()[0])
+        connected()
+        m = mirai(tasks.hold_the_interpreter, 8 * BEAT)
+        wait_until(lambda: status().daemons[0].silent >= 2 * BEAT, "it to be silent for too long", DEADLINE)
+        assert "(silent)" in str(status())
+
+        assert m.result(DEADLINE) == "held"
+
+        wait_until(lambda: status().daemons[0].silent == 0, "it to be heard again", DEADLINE)
+        assert info()[:2] == (1, 1)
+        m = mirai(tasks.hold_the_interpreter, 300)
+        wait_until(lambda: status().daemons[0].silent >= 2 * BEAT, "it to be silent again", DEADLINE)
+        stopped(process.pid)
+        assert "was silent for 0.6 s" in str(call_mirai(m).data)
+
+
+def test_patience_with_a_silent_daemon_has_a_bound(by_hand):
+    """It may be in a deadlock: whoever waits for its task is told."""
+    with daemons(url=LOOPBACK, heartbeat=BEAT, patience=5 * BEAT):
+        by_hand(launch_remote()[0])
+        m = mirai(tasks.hold_the_interpreter, 300)
+
+        error = call_mirai(m).data
+
+        assert isinstance(error, ConnectionReset)
+        assert "said nothing for 1 s" in str(error)
+        assert "daemons(patience=…)" in str(error)
+
+
 @pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "wss"])
 def test_a_host_that_was_stopped_finds_its_daemons(start_host, scheme):
     """For longer than three beats: by Ctrl-Z, or as its machine swapped."""
@@ -161,6 +195,13 @@ def test_a_heartbeat_is_seconds(heartbeat):
     """Or None."""
     with pytest.raises((TypeError, ValueError), match="heartbeat|'<' not supported"):
         daemons(1, heartbeat=heartbeat)
+
+
+@pytest.mark.parametrize("patience", [-1, True, "long", None])
+def test_patience_is_seconds(patience):
+    """`inf` where there is to be no end to it."""
+    with pytest.raises(ValueError, match="patience=.*: give seconds, 0 or more"):
+        daemons(1, patience=patience)
 
 
 class Cable(threading.Thread):

@@ -16,7 +16,7 @@ from mirai.api.submit import is_duration
 from mirai.api.visiting import answer
 from mirai.protocol.direct import RoundRobin
 from mirai.protocol.elastic import Elastic
-from mirai.protocol.heartbeat import BEAT
+from mirai.protocol.heartbeat import BEAT, PATIENCE
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.seeds import stream
 from mirai.runtime import evaluate
@@ -103,6 +103,7 @@ def daemons(
     memory: int | str | None = None,
     retry: int = 0,
     heartbeat: float | None = BEAT,
+    patience: float = PATIENCE,
     compute: str | None = None,
     **daemon_options: Any,
 ) -> Daemons:
@@ -131,7 +132,9 @@ def daemons(
         memory: bytes, or as in "200MB": budget for the queued payloads; `mirai()` waits when it is full.
         retry: how often a task whose daemon was lost is given to another one.
         heartbeat: seconds. A daemon across a network that is silent for three times as long is gone: its machine, or
-            the way to it. So is one whose task lets no other thread of Python run for so long. None: it may be silent.
+            the way to it. None: it may be silent. One whose task lets no other thread of Python run is silent, too, but
+            its machine answers, and that is enough (on Linux, and not through a tunnel or proxy of this machine).
+        patience: seconds after which such a daemon is given up all the same: it may be stopped. `inf`: never.
         compute: the profile's name; the current one unless given.
         **daemon_options: as for `daemon()`; and `threads`, what BLAS and OpenMP may use in each; and
             `kill_after`, seconds after which a local daemon whose task does not end on being cancelled, or
@@ -169,6 +172,8 @@ def daemons(
         urls = [local_url(tcp=True) if getattr(remote, "tunnel", False) is True else host_url(tls=True)]
     if heartbeat is not None and not (is_duration(heartbeat) and 0 < heartbeat < inf):
         raise ValueError(f"heartbeat={heartbeat!r}: give seconds, more than 0, or None")
+    if not is_duration(patience):
+        raise ValueError(f"patience={patience!r}: give seconds, 0 or more")
     certificate = _identity(urls, tls, password)
     if count and evaluate.mapping:
         from mirai.api.mapping import NESTED
@@ -189,6 +194,7 @@ def daemons(
         kill_after=kill_after,
         tls=certificate,
         heartbeat=heartbeat,
+        patience=patience,
         open=False,
     )
     profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)

@@ -51,6 +51,9 @@ class DaemonRow:
     since: datetime
     task: int | None  # the id of the mirai in hand
     stopping: bool  # that mirai is resolved (cancelled, timed out), but its task goes on and keeps the daemon busy
+    silent: float = (
+        0.0  # seconds without a word from it, though its machine is there: its task lets no other thread run
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, which JSON can say."""
@@ -100,7 +103,8 @@ class Status:
             lines.append(head)
         for row in self.daemons:
             online = "yes" if row.online else "no"
-            mirai = "" if row.task is None else f"{row.task}{' (stopping)' if row.stopping else ''}"
+            how = " (stopping)" if row.stopping else " (silent)" if row.silent else ""
+            mirai = "" if row.task is None else f"{row.task}{how}"
             counts = f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}"
             lines.append(f"{counts}  {mirai:15}  {row.pid:>7}  {row.host}")
         if self.launches:
@@ -137,6 +141,7 @@ def status(compute: str | None = None) -> Status:
             since=datetime.fromtimestamp(peer.since).astimezone(),
             task=task.future.id if task is not None and task.future is not None else None,
             stopping=task is not None and task.cancelled,
+            silent=peer.silent,
         )
         for peer, (assigned, completed, task) in sorted(seen.daemons, key=lambda seen: seen[0].row)
     )

@@ -109,6 +109,9 @@ class Profile:
     heartbeat: float | None = option(
         "seconds: a daemon across a network that is silent for three times as long is gone", exclusiveMinimum=0
     )
+    patience: float | None = option(
+        "seconds that a daemon across a network may say nothing although its machine does", minimum=0
+    )
     retry: int | None = option("how often a task whose daemon was lost is given to another one", minimum=0)
     daemon: DaemonOptions | None = None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mirai.private import fresh
 from mirai.protocol.wire import Decoder, FrameError
 from mirai.runtime.poller import READ, WRITE
-from mirai.transport import kept
+from mirai.transport import kept, vouching
 from mirai.transport.schemes import PeerError
 from mirai.transport.sockets import comes_from, receive_descriptors, send_descriptor
 
@@ -118,6 +118,15 @@ class Channel:
     def comes_from(self, pid: int) -> bool:
         """Whether it was that process that connected, itself, so that it can be handed descriptors."""
         return comes_from(self._sock, pid)
+
+    def have_asked(self, beat: float) -> None:
+        """Have the kernel ask that of the peer whether it is there, so that it can vouch."""
+        if not self.closed:
+            vouching.have_asked(self._fd, beat)
+
+    def is_vouched_for(self, pid: int, beat: float) -> bool:
+        """Whether the peer's kernel says that it is there, though it says nothing: `transport/vouching.py`."""
+        return not self.closed and vouching.vouches(self._fd, pid, beat)
 
     def hand_over(self, frame: bytes, descriptor: int) -> bool:
         """Send a frame with a copy of a descriptor; False where it cannot be sent now, or not at all."""

@@ -70,6 +70,7 @@ class Crew:
         replace: Callable[[LocalProcess], None],
         *,
         heartbeat: float | None,
+        patience: float,
         kill_after: float | None,
     ) -> None:
         """Nobody is here yet.
@@ -86,6 +87,7 @@ class Crew:
             left: is told how one went.
             replace: kills a process, and starts another one in its place.
             heartbeat: seconds between two beats, see `runtime/pulse.py`; None: none.
+            patience: seconds that a daemon may say nothing although its machine does.
             kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
         """
         self.peers: dict[int, Peer] = {}
@@ -99,7 +101,14 @@ class Crew:
         self._has_joined, self._has_left, self._replace = joined, left, replace
         self._kill_after = kill_after
         self._ticking = False
-        self._pulse = Pulse(heartbeat, lambda: () if is_closed() else self.online(), self.gone, order_in)
+        self._pulse = Pulse(
+            heartbeat,
+            patience,
+            lambda: () if is_closed() else self.online(),
+            self.gone,
+            order_in,
+            lambda text: self._tell(logging.INFO, text),
+        )
         self._misfits = Complaints(lambda: misfit(scheduler), self._will_any_leave, order_in, self._tell)
         self._recalls = Recalls(scheduler, order_in, self._tell)
         self._lending = Lending(self.online, is_closed, self._hear, order_in)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirai.errors import Canceled, ConnectionReset, DaemonStartError, ErrorValue
 from mirai.protocol.elastic import Load
+from mirai.protocol.heartbeat import PATIENCE
 from mirai.protocol.messages import Kind
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.wire import encode
@@ -72,6 +73,7 @@ class Dispatcher:
         kill_after: float | None = None,
         tls: Identity | None = None,
         heartbeat: float | None = None,
+        patience: float = PATIENCE,
         ephemeral: bool = False,
         open: bool = True,
     ) -> None:
@@ -86,6 +88,7 @@ class Dispatcher:
             kill_after: seconds that a daemon has to obey a cancel before it is killed and replaced.
             tls: the certificate and key for addresses with TLS.
             heartbeat: seconds between two beats, see `runtime/pulse.py`; None: none.
+            patience: seconds that a daemon may say nothing although its machine does.
             ephemeral: close when the last local daemon has left.
             open: let daemons in; else they wait until `open` is called.
 
@@ -132,6 +135,7 @@ class Dispatcher:
             self._left,
             self._replace,
             heartbeat=heartbeat,
+            patience=patience,
             kill_after=kill_after,
         )
         self.peers, self._online, self._perform = self._crew.peers, self._crew.online, self._crew.perform

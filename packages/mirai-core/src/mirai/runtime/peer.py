@@ -41,6 +41,7 @@ class Peer:
         self.assigned = self.completed = 0  # once it has left; before, of those that had its row before it
         self.is_revoked = False
         self.heartbeat: Heartbeat | None = None  # of one across a network
+        self.silent = 0.0  # seconds without a word from it, where its machine is there
         self.blobs: dict[int, weakref.ref[Blob]] = {}  # what it was told to keep, by number
         self.dead: deque[int] = deque()  # those that no task needs any more
         self.exchange: shared.Exchange | None = None  # where it can map our memory, and we its

@@ -1,7 +1,9 @@
 """Across a network, a peer that vanishes says no goodbye: how each side notices.
 
-The host asks, and counts the beats without an answer (`protocol/heartbeat.py`). The daemon has its kernel ask the
-host's, which answers also for a host that is stopped, as by Ctrl-Z: that one finds its daemons when it goes on.
+The host asks, and counts the beats without an answer (`protocol/heartbeat.py`). It has its kernel ask the daemon's,
+too (`transport/vouching.py`), which answers also for one whose task lets no other thread of Python run. The daemon
+has its kernel ask the host's, which answers also for a host that is stopped, as by Ctrl-Z: that one finds its daemons
+when it goes on.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import socket
 import struct
 
-from mirai.protocol.heartbeat import BEATS, Heartbeat
+from mirai.protocol.heartbeat import BEATS, Heartbeat, Verdict
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import encode
 
@@ -22,8 +24,13 @@ if TYPE_CHECKING:
 
 PATIENCE = 20  # beats without a word from the host, where the kernel cannot be asked
 SILENT = (
-    "was silent for {:g} s: it, its machine or the way there is gone, or its task lets no other thread run "
-    "(daemons(heartbeat=…) sets the bound)"
+    "was silent for {:g} s: it was stopped, or its machine or the way there is gone; or, where its machine cannot be "
+    "asked, its task lets no other thread run (daemons(heartbeat=…) sets the bound)"
+)
+BUSY = "daemon {} says nothing, but its machine does: its task lets no other thread run, or it is stopped"
+STUCK = (
+    "said nothing for {:g} s, although its machine did: its task let no other thread run, or it is stopped "
+    "(daemons(patience=…) sets the bound)"
 )
 
 
@@ -54,26 +61,31 @@ class Pulse:
     def __init__(
         self,
         beat: float | None,
+        patience: float,
         online: Callable[[], Sequence[Peer]],
         gone: Callable[[Peer, str], None],
         order_in: Callable[[float, Callable[[], object]], Timer],
+        tell: Callable[[str], None],
     ) -> None:
         """Nobody is asked yet.
 
         Args:
             beat: seconds from one question to the next; None: nobody is ever asked.
+            patience: seconds that a daemon may say nothing for which its kernel vouches.
             online: the daemons that are here.
             gone: takes leave of one, and says how it went.
             order_in: calls something, so many seconds from now.
+            tell: logs a line.
         """
-        self.beat = beat
-        self._online, self._gone, self._order_in = online, gone, order_in
+        self.beat, self._patience = beat, patience
+        self._online, self._gone, self._order_in, self._tell = online, gone, order_in, tell
         self._is_due = False  # they will be asked
 
     def begin(self, peer: Peer) -> None:
         """Of a daemon that has joined from across a network."""
         if self.beat is not None:
-            peer.heartbeat = Heartbeat()
+            peer.heartbeat = Heartbeat(self._patience / self.beat)
+            peer.control.have_asked(self.beat)
             self._go_on()
 
     def _go_on(self) -> None:
@@ -86,9 +98,21 @@ class Pulse:
         for peer in self._online():
             if peer.heartbeat is None or self.beat is None:
                 continue
-            if peer.heartbeat.is_gone(peer.data.heard or peer.control.heard):
-                self._gone(peer, SILENT.format(BEATS * self.beat))
-                continue
+            self._judge(peer, peer.heartbeat, self.beat)
+            if peer.online:
+                self._go_on()
+
+    def _judge(self, peer: Peer, heartbeat: Heartbeat, beat: float) -> None:
+        heard = peer.data.heard or peer.control.heard
+        verdict = heartbeat.judge(heard, heard or peer.control.is_vouched_for(peer.hello.pid, beat))
+        was_busy, peer.silent = peer.silent > 0, heartbeat.silent * beat if verdict is Verdict.BUSY else 0.0
+        if verdict is Verdict.GONE:
+            self._gone(peer, SILENT.format(BEATS * beat))
+        elif verdict is Verdict.STUCK:
+            self._gone(peer, STUCK.format(heartbeat.silent * beat))
+        elif verdict is Verdict.BUSY and not was_busy:
+            self._tell(BUSY.format(peer.row))
+        elif heard:
+            # Else the last one is still to be answered: one that is busy for hours is not asked all the while.
             peer.data.heard = peer.control.heard = False
             peer.control.write([encode(Kind.PING)])
-            self._go_on()
