@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from itertools import count
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_numbers = count(1)
+CABLE = Path(__file__).with_name("cable.py")
 
 
 class Link:
@@ -21,63 +23,59 @@ class Link:
 
     address = "10.77.0.1"  # of the end here
 
-    def __init__(self) -> None:
-        self._name = f"mirai{os.getpid()}x{next(_numbers)}"
-        self.here, self.there = ([*["ip", "netns", "exec"], self._name + end] for end in "ab")
-        self._cable = f"m{os.getpid()}"
-
-    def lay(self) -> None:
-        a, b, cable = self._name + "a", self._name + "b", self._cable
-        for words in (
-            f"netns add {a}",
-            f"netns add {b}",
-            f"link add dev {cable}a netns {a} type veth peer name {cable}b netns {b}",
-            f"-n {a} addr add {self.address}/24 dev {cable}a",
-            f"-n {b} addr add 10.77.0.2/24 dev {cable}b",
-            *(f"-n {end} link set {device} up" for end, device in ((a, f"{cable}a"), (b, f"{cable}b"))),
-            *(f"-n {end} link set lo up" for end in (a, b)),
-        ):
-            _run("ip", *words.split())
+    def __init__(self, mtu: int = 1500) -> None:
+        words = [sys.executable, str(CABLE), str(mtu), self.address, "10.77.0.2"]
+        self._cable = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert self._cable.stdout is not None
+        if not (said := self._cable.stdout.readline()):
+            _, errors = self._cable.communicate()
+            raise OSError(errors.strip().rpartition("\n")[2])
+        self.here, self.there = (["nsenter", f"--net={namespace}", "--"] for namespace in json.loads(said))
 
     def cut(self) -> None:
         """Nothing arrives any more, and nobody is told. The wire between two good sockets, as it were."""
-        self._set("down")
+        self._order(cut=True)
 
     def mend(self) -> None:
-        """It is as before."""
-        self._set("up")
+        """It arrives again."""
+        self._order(cut=False)
 
-    def spoil(self, *how: str) -> None:
-        """Delay and lose packets: netem(8)."""
-        command = ["tc", "qdisc", "add", "dev", f"{self._cable}b", "root", "netem", *how]
-        done = subprocess.run([*self.there, *command], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"this machine's kernel cannot spoil a link: {done.stderr.strip()}")
+    def spoil(self, *, delay: tuple[float, float], loss: float = 0.0, copies: float = 0.0, seed: int = 1) -> None:
+        """Delay packets by so many seconds, at least and at most, lose a part of them, and deliver a part twice.
+
+        What is lost is drawn with `seed`: the same packets, as long as the same are sent.
+        """
+        self._order(delay=delay, loss=loss, copies=copies, seed=seed)
+
+    def counts(self) -> dict[str, int]:
+        """How many packets were sent, and lost."""
+        return self._order()
 
     def remove(self) -> None:
-        for end in "ab":
-            subprocess.run(["ip", "netns", "delete", self._name + end], capture_output=True)
+        self._cable.communicate()
 
-    def _set(self, state: str) -> None:
-        # A bridge between the two would be nearer to a cable that is cut in its middle. But a device that is down
-        # drops all the same: neither end gets an error for what it has connected already.
-        _run("ip", "-n", self._name + "b", "link", "set", f"{self._cable}b", state)
-
-
-def _run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True, text=True)
+    def _order(self, **order: Any) -> dict[str, int]:
+        assert self._cable.stdin is not None
+        assert self._cable.stdout is not None
+        self._cable.stdin.write(json.dumps(order) + "\n")
+        self._cable.stdin.flush()
+        counts: dict[str, int] = json.loads(self._cable.stdout.readline())
+        return counts
 
 
 @pytest.fixture
-def link() -> Iterator[Link]:
-    """A cable between two ends, `link.here` and `link.there`."""
-    if shutil.which("ip") is None:
-        pytest.skip("this machine has no ip(8), to make network namespaces with")
-    made = Link()
+def link(request: pytest.FixtureRequest) -> Iterator[Link]:
+    """A cable between two ends, `link.here` and `link.there`. Its parameter is how much a packet may hold, in bytes."""
+    for program in ("ip", "nsenter"):
+        if shutil.which(program) is None:
+            pytest.skip(f"this machine has no {program}(8), for network namespaces")
+    if os.geteuid():
+        pytest.skip("network namespaces cannot be made here: that takes root")
     try:
-        made.lay()
-    except subprocess.CalledProcessError as error:
-        made.remove()
-        pytest.skip(f"network namespaces cannot be made here, which takes root: {error.stderr.strip()}")
+        made = Link(getattr(request, "param", 1500))
+    except OSError as error:
+        pytest.skip(f"network namespaces cannot be made here: {error}")
     yield made
     made.remove()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.core.api.links import link
+from tests.waiting import wait_until
 
 __all__ = ["link"]
 
@@ -18,15 +21,15 @@ DEADLINE = 20  # seconds; what takes longer hangs
 BEAT = 0.5
 ROOT = Path(__file__).parents[3]
 
-HOST = f"""
+HOST = """
 import sys, time
 from tests.waiting import wait_until
 from tests.core import tasks
 
 def show(*words):
     print(*words, flush=True)
-daemons(url="tcp://10.77.0.1:0", heartbeat={BEAT}, retry={{retry}})
-for command in launch_remote(2, autoexit={{autoexit}}):
+daemons(url="{scheme}://10.77.0.1:0", **{options})
+for command in launch_remote(2, autoexit={autoexit}):
     show(command)
 """
 
@@ -56,10 +59,10 @@ def there(link):
 def here(link, start_host):
     """Starts a host at this end, which does what `text` says."""
 
-    def start(text, *, retry=0, autoexit=True):
-        host = start_host(
-            HOST.format(retry=retry, autoexit=autoexit) + text, {**os.environ, "PYTHONPATH": str(ROOT)}, link.here
-        )
+    def start(text, *, scheme="tcp", autoexit=True, **options):
+        options = {"heartbeat": BEAT, **options}
+        text = HOST.format(scheme=scheme, autoexit=autoexit, options=options) + text
+        host = start_host(text, {**os.environ, "PYTHONPATH": str(ROOT)}, link.here)
         host.commands = host.line(), host.line()
         return host
 
@@ -138,7 +141,7 @@ daemons(0)
 
 def test_a_slow_and_lossy_link_loses_nothing(link, here, there):
     """It only takes longer."""
-    link.spoil("delay", "20ms", "5ms", "loss", "3%")
+    link.spoil(delay=(0.015, 0.025), loss=0.03)
     host = here("""
 wait_until(lambda: info().connections == 2, "them to come")
 show(sum(collect_mirai([mirai(tasks.double, i) for i in range(500)])), info().cumulative)
@@ -151,6 +154,188 @@ daemons(0)
     assert host.line() == f"{sum(2 * i for i in range(500))} 2"
     assert host.line() == "3000000"
     assert host.end() == (0, "", "")
+
+
+# What a link across half of the world, with a bad wireless network at its end, makes of packets: 50 to 200 ms each way,
+# so that many are overtaken, 5 % lost, and some there twice.
+BAD = {"delay": (0.05, 0.2), "loss": 0.05, "copies": 0.02}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp"])
+def test_a_bad_link_delivers_each_result_once_and_to_its_task(link, here, there, tmp_path, scheme):
+    """Nor does it make a daemon seem gone that is there, busy or idle."""
+    link.spoil(**BAD)
+    host = here(
+        f"""
+wait_until(lambda: info().connections == 2, "them to come", 60)
+resolved = []
+values = [mirai(tasks.note, {str(tmp_path / "ran")!r}, i) for i in range(50)]
+for i, m in enumerate(values):
+    m.add_done_callback(lambda m, i=i: resolved.append(i))
+show(collect_mirai(values) == [2 * i for i in range(50)])
+wait_until(lambda: len(resolved) >= 50, "the callbacks")
+show(sorted(resolved) == list(range(50)))
+show(collect_mirai([mirai("import time; time.sleep(7); 7") for _ in range(2)]))
+show(info().connections, info().cumulative, info().completed)
+daemons(0)
+""",
+        scheme=scheme,
+        heartbeat=2.0,
+    )
+    for command in host.commands:
+        there.start(command)
+
+    assert host.line() == "True"
+    assert host.line() == "True"
+    assert host.line() == "[7, 7]"
+    assert host.line() == "2 2 52"
+    assert host.end() == (0, "", "")
+    assert sorted(map(int, (tmp_path / "ran").read_text().split())) == list(range(50))
+    counts = link.counts()
+    assert counts["lost"] > 0.02 * counts["sent"]
+
+
+@pytest.mark.timeout(120)
+def test_over_a_bad_link_a_daemon_is_missed_and_comes_again(link, here, there):
+    """Within the bound; what it had in hand is with another one meanwhile, and its own result is nobody's."""
+    link.spoil(**BAD)
+    host = here(
+        """
+wait_until(lambda: info().connections == 1, "the first to come", 60)
+m = mirai("import os, time; time.sleep(1.5); os.getpid()")
+wait_until(lambda: info().executing, "it to begin")
+show("executing")
+began = time.monotonic()
+wait_until(lambda: info().connections == 0, "it to be missed", 60)
+show("missed", time.monotonic() - began < 3 * 1.0 + 2)
+wait_until(lambda: info().connections == 1, "it to come again", 60)
+row, = status().daemons
+show(row.i, m.result(30) == row.pid, info().completed)
+show(collect_mirai([mirai(tasks.double, i) for i in range(20)]) == [2 * i for i in range(20)])
+daemons(None)
+""",
+        retry=1,
+        autoexit=False,
+        heartbeat=1.0,
+    )
+    daemon = there.start(host.commands[0])
+    assert host.line() == "executing"
+    link.cut()
+    assert host.line() == "missed True"
+
+    link.mend()
+
+    assert host.line() == "1 True 1"
+    assert host.line() == "True"
+    assert host.end() == (0, "", "")
+    assert daemon.wait(60) == 0
+
+
+# Across a network, all that can be asked about a daemon that says nothing is the kernel of its machine.
+
+HOLD = """
+wait_until(lambda: info().connections == 1, "it to come")
+m = mirai(tasks.hold_the_interpreter, {seconds})
+wait_until(lambda: status().daemons[0].silent, "it to be silent")
+show("silent")
+"""
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp", "wss"])
+def test_a_task_that_lets_no_other_thread_run_is_no_silence(link, here, there, scheme):
+    """As long calls of compiled code do: longer than the bound, and it is not lost."""
+    host = here(HOLD.format(seconds=12 * BEAT) + "show(m.result(20), info().cumulative)\ndaemons(0)", scheme=scheme)
+    there.start(host.commands[0])
+
+    assert host.line() == "silent"
+    assert host.line() == "held 1"
+    assert host.end() == (0, "", "")
+
+
+def test_a_link_that_is_cut_is_noticed_while_a_task_lets_no_other_thread_run(link, here, there):
+    """By the same kernel, which says nothing more."""
+    host = here(
+        HOLD.format(seconds=300)
+        + """
+began = time.monotonic()
+show(type(call_mirai(m).data).__name__, "was silent" in str(m.data), time.monotonic() - began < 10)
+daemons(0)
+"""
+    )
+    there.start(host.commands[0])
+    assert host.line() == "silent"
+
+    link.cut()
+
+    assert host.line() == "ConnectionReset True True"
+    assert host.end() == (0, "", "")
+
+
+def test_a_daemon_that_is_stopped_is_given_up_in_the_end(link, here, there):
+    """From another machine it looks as if its task let no other thread run: patience is what has an end."""
+    host = here(
+        """
+wait_until(lambda: info().connections == 1, "it to come")
+m = mirai("import time; time.sleep(300)")
+wait_until(lambda: info().executing, "it to begin")
+show("executing")
+wait_until(lambda: status().daemons[0].silent, "it to be silent")
+show(type(call_mirai(m).data).__name__, "said nothing for 5 s" in str(m.data))
+daemons(0)
+""",
+        patience=5,
+    )
+    daemon = there.start(host.commands[0])
+    assert host.line() == "executing"
+
+    daemon.send_signal(signal.SIGSTOP)
+
+    assert host.line() == "ConnectionReset True"
+    assert host.end() == (0, "", "")
+
+
+def test_a_daemon_that_is_stopped_and_goes_on_has_lost_nothing(link, here, there):
+    """As by a scheduler that gives its place to another job for a while."""
+    host = here("""
+wait_until(lambda: info().connections == 1, "it to come")
+m = mirai("import time; time.sleep(1); 7")
+wait_until(lambda: info().executing, "it to begin")
+show("executing")
+wait_until(lambda: status().daemons[0].silent >= 6, "it to be silent for four times the bound")
+show("silent")
+show(m.result(20), info().cumulative)
+daemons(0)
+""")
+    daemon = there.start(host.commands[0])
+    assert host.line() == "executing"
+    daemon.send_signal(signal.SIGSTOP)
+    assert host.line() == "silent"
+
+    daemon.send_signal(signal.SIGCONT)
+
+    assert host.line() == "7 1"
+    assert host.end() == (0, "", "")
+
+
+def test_nothing_is_left_of_a_link_where_the_tests_are_killed():
+    """Namespaces with a name would be there until the machine is restarted."""
+    code = f"""
+import json, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.core.api.links import Link
+print(json.dumps(Link().there), flush=True)
+sys.stdin.read()
+"""
+    killed = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = json.loads(killed.stdout.readline())
+    namespace = Path(command[1].removeprefix("--net="))
+    assert namespace.exists()
+
+    killed.kill()
+
+    wait_until(lambda: not namespace.exists(), "the cable to end with the tests")
+    killed.communicate()
 
 
 def test_a_clock_that_jumps_changes_nothing(link, here, there, tmp_path):
