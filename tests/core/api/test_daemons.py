@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import xml.etree.ElementTree as ET
 from datetime import datetime, timedelta
 from textwrap import dedent
 
@@ -544,6 +545,31 @@ def test_the_status_of_what_is_not_set():
     assert (status().connections, status().url, status().daemons) == (0, None, ())
     assert info() is None
     assert str(status()).startswith("no daemons set")
+
+
+def test_the_status_of_a_profile_without_daemons_says_where_tasks_are_evaluated():
+    """It is set, and there is nothing to wait for."""
+    with daemons(sync=True):
+        mirai("1")
+        seen = status()
+
+    assert str(seen).splitlines() == [
+        "no daemons: each task is evaluated in this process, at the call (sync=True)",
+        "tasks: 0 awaiting, 0 executing, 1 completed",
+    ]
+    assert (seen.sync, status().sync) == (True, False)
+
+
+def test_status_and_info_are_tables_in_a_notebook(two):
+    """As in a terminal."""
+    page = ET.fromstring(f"<body>{status()._repr_html_()}</body>")
+
+    assert page.find("div").text.startswith("2 daemons connected at ipc://")
+    assert [cell.text for cell in page.findall(".//th")][:3] == ["daemon", "online", "assigned"]
+    assert [row.find("td").text for row in page.findall(".//tbody/tr")] == ["1", "2"]
+    five = ET.fromstring(info()._repr_html_())
+    assert [cell.text for cell in five.iter("th")] == list(info()._fields)
+    assert [cell.text for cell in five.iter("td")] == ["2", "2", "0", "0", "0"]
 
 
 def test_status_counts_tasks_and_daemons(two, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -13,6 +14,7 @@ from mirai.api.future import Mirai
 from mirai.api.submit import check_keywords, extras_of, prepare
 from mirai.api.waiting import collect_mirai, stop_mirai
 from mirai.errors import ErrorValue
+from mirai.protocol.journal import Journal
 from mirai.protocol.scheduler import Blob, Task
 from mirai.protocol.serialize import blame, dumps, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
@@ -20,7 +22,10 @@ from mirai.runtime import evaluate
 from mirai.runtime import profile as profiles
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Generator, Iterable, Mapping
+
+    from mirai.api.report import Report
 
 T = TypeVar("T")
 
@@ -31,10 +36,11 @@ IN_MEMORY = (list, tuple, range, dict, str)  # to draw an element from these tak
 class MiraiMap(Sequence[Mirai[T]], Generic[T]):
     """The mirais of a map, in the order of its elements."""
 
-    def __init__(self, mirais: list[Mirai[T]], keys: list[Any] | None = None) -> None:
-        """`keys`: those of a mapping, in the same order."""
+    def __init__(self, mirais: list[Mirai[T]], keys: list[Any] | None = None, journal: Journal | None = None) -> None:
+        """Made by `mirai_map()`. `keys`: those of a mapping, in the same order; `journal`: what is noted of them."""
         self._mirais = mirais
         self._keys = keys
+        self._journal = journal or Journal(time.monotonic())
 
     def __repr__(self) -> str:
         return f"< mirai map [{sum(m.done() for m in self._mirais)}/{len(self._mirais)}] >"
@@ -74,6 +80,27 @@ class MiraiMap(Sequence[Mirai[T]], Generic[T]):
     def keys(self) -> list[Any]:
         """The keys of what was mapped over; the indices where it had none."""
         return list(range(len(self))) if self._keys is None else list(self._keys)
+
+    def report(self) -> Report:
+        """Where the time went, so far: a table by daemon, and the one thing to do about it. Does not wait."""
+        from mirai.api.report import report
+
+        return report(self._mirais, self._journal, self._keys)
+
+    def timeline(self, path: str | os.PathLike[str]) -> None:
+        """Write when each task that is over was evaluated, and where, into a file that a browser shows.
+
+        Args:
+            path: ends in `.svg` for the picture alone, in `.html` for a page that has the report, too. Nothing in
+                either refers to another file.
+
+        Raises:
+            ValueError: it ends in something else.
+            OSError: it cannot be written.
+        """
+        from mirai.api.timeline import timeline
+
+        timeline(path, self._mirais, self._journal, self._keys)
 
     def __await__(self) -> Generator[Any, None, Any]:
         """In asyncio: the same as `collect()`. Where the awaiting task is cancelled, so is the map."""
@@ -135,10 +162,17 @@ def mirai_map(
     service = profile.service
     told = _teller(_promise)
     serializers, place = service.serializers, service.place
-    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers, place))
+    journal = Journal(time.monotonic(), service.works())
+    blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers, place), journal)
     mirais: list[Mirai[T]] = []
     together = TOGETHER if type(xs) in IN_MEMORY and profile.memory is None else 1
     jobs: list[Task] = []  # to be submitted together, as they come one right after the other
+
+    def submit() -> None:
+        journal.submitted(mirais[0].id, len(mirais), time.monotonic())
+        service.submit_many(jobs)
+        jobs.clear()
+
     try:
         for positional, named in elements:
             extras = extras_of(profile, _globals)
@@ -147,8 +181,7 @@ def mirai_map(
                 job = Task(0, plain, len(plain), blob=blob)
             else:
                 if jobs:
-                    service.submit_many(jobs)
-                    jobs = []
+                    submit()
                 call = (positional, named, extras) if extras else (positional, named)
                 try:
                     count, body = dumps(call, to_daemon=True, serializers=serializers, place=place)
@@ -156,6 +189,7 @@ def mirai_map(
                     parts = _parts_of_element(len(mirais), keys, positional, named)
                     raise blame(parts, error, serializers) from error
                 job = Task(count, body, body_size(body), blob=blob)
+                journal.size += job.size
             future = prepare(job, profile, _timeout, _retry, _expect)
             if told is not None:
                 future.add_done_callback(told)
@@ -164,16 +198,17 @@ def mirai_map(
             mirais.append(future)
             jobs.append(job)
             if plain is None or len(jobs) >= together:
-                service.submit_many(jobs)
-                jobs = []
-        service.submit_many(jobs)
+                submit()
+        if jobs:
+            submit()
     except BaseException as error:
         # The generator raised, or an element cannot be serialized: what was submitted is of no use to anyone.
         stop_mirai(mirais)
         if isinstance(error, Exception):
             error.add_note(f"mirai_map: at element {len(mirais)}; those before it were cancelled")
         raise
-    return MiraiMap(mirais, keys)
+    journal.daemons, journal.is_local = service.connections(), service.is_local
+    return MiraiMap(mirais, keys, journal)
 
 
 def _parts_of_element(

@@ -6,7 +6,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from mirai.api import table
 from mirai.runtime import profile as profiles
+
+DAEMONS = ("daemon", "online", "assigned", "completed", "mirai", "pid", "host")
+LAUNCHES = ("daemon", "launch", "launcher", "id", "reason")
 
 
 class Info(NamedTuple):
@@ -17,6 +21,10 @@ class Info(NamedTuple):
     awaiting: int
     executing: int
     completed: int
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return table.as_html(self._fields, [self])
 
 
 @dataclass(frozen=True)
@@ -87,37 +95,66 @@ class Status:
     daemons: tuple[DaemonRow, ...] = ()
     launches: tuple[LaunchRow, ...] = ()
     refused: int = 0  # connections that were turned away, and daemons that were cut off as they broke the protocol
+    sync: bool = False  # tasks are evaluated in this process, at the call
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, which JSON can say."""
         return asdict(self, dict_factory=_plain)
 
     def __str__(self) -> str:
+        lines = self._summary()
+        for head, rows, left in self._tables():
+            lines += table.text(head, rows, left)
+        return "\n".join(lines + self._warnings())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        tables = [table.as_html(*each) for each in self._tables()]
+        return "".join([*map(table.line, self._summary()), *tables, *map(table.line, self._warnings())])
+
+    def _summary(self) -> list[str]:
         at = self.url if isinstance(self.url, str) else ", ".join(self.url or ())
-        lines = [
-            f"{self.connections} daemons connected at {at}" if at else "no daemons set",
+        if self.sync:
+            who = "no daemons: each task is evaluated in this process, at the call (sync=True)"
+        elif at:
+            who = f"{self.connections} {'daemon' if self.connections == 1 else 'daemons'} connected at {at}"
+        else:
+            who = "no daemons set"
+        return [
+            who,
             "tasks: {awaiting} awaiting, {executing} executing, {completed} completed".format(**asdict(self.mirai)),
         ]
-        if self.daemons:
-            head = f"{'daemon':>6}  {'online':6}  {'assigned':>8}  {'completed':>9}  {'mirai':15}  {'pid':>7}  host"
-            lines.append(head)
-        for row in self.daemons:
-            online = "yes" if row.online else "no"
-            how = " (stopping)" if row.stopping else " (silent)" if row.silent else ""
-            mirai = "" if row.task is None else f"{row.task}{how}"
-            counts = f"{row.i:>6}  {online:6}  {row.assigned:>8}  {row.completed:>9}"
-            lines.append(f"{counts}  {mirai:15}  {row.pid:>7}  {row.host}")
-        if self.launches:
-            lines.append(f"{'daemon':>6}  {'launch':9}  {'launcher':13}  {'id':>12}")
-        for launch in self.launches:
-            lines.append(
-                f"{launch.i:>6}  {launch.state:9}  {launch.launcher:13}  {launch.id:>12}  {launch.reason}".rstrip()
-            )
-        if self.refused:
-            lines.append(f"{self.refused} connections were refused: the log (mirai) says why")
-        return "\n".join(lines)
 
-    __repr__ = __str__  # what a notebook shows
+    def _tables(self) -> list[tuple[tuple[str, ...], list[tuple[object, ...]], str]]:
+        """Those of daemons and launches, as far as there are any; and which of their columns are flush left."""
+        daemons: list[tuple[object, ...]] = [
+            (
+                row.i,
+                "yes" if row.online else "no",
+                row.assigned,
+                row.completed,
+                _in_hand(row),
+                row.pid,
+                row.host,
+            )
+            for row in self.daemons
+        ]
+        launches: list[tuple[object, ...]] = [
+            (launch.i, launch.state, launch.launcher, launch.id, launch.reason) for launch in self.launches
+        ]
+        tables = [(DAEMONS, daemons, "online mirai host"), (LAUNCHES, launches, "launch launcher reason")]
+        return [each for each in tables if each[1]]
+
+    def _warnings(self) -> list[str]:
+        were = "connection was" if self.refused == 1 else "connections were"
+        return [f"{self.refused} {were} refused: the log (mirai) says why"] if self.refused else []
+
+
+def _in_hand(row: DaemonRow) -> str:
+    how = " (stopping)" if row.stopping else " (silent)" if row.silent else ""
+    return "" if row.task is None else f"{row.task}{how}"
 
 
 def status(compute: str | None = None) -> Status:
@@ -163,6 +200,7 @@ def status(compute: str | None = None) -> Status:
             for launch in seen.launches
         ),
         refused=seen.refused,
+        sync=profile.service.immediate,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from mirai.api.dependencies import dependencies, submit_after
 from mirai.api.future import Mirai
 from mirai.api.serial import chosen
 from mirai.protocol.functions import Functions
+from mirai.protocol.journal import Journal
 from mirai.protocol.scheduler import Task
 from mirai.protocol.serialize import dumps_arguments, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
@@ -145,13 +147,16 @@ def everywhere(
     count, body = dumps_call(task, args, kwargs, extras, service.serializers, service.place)
     futures: list[Mirai[Any]] = []
     jobs = []
+    journal = Journal(time.monotonic(), service.works())
     for _ in range(max(_min, service.connections())):
         job = Task(count, body, body_size(body))
+        job.journal = journal
         job.future = Mirai(profile.name, service, job)
         futures.append(job.future)
         jobs.append(job)
+    journal.submitted(futures[0].id, len(futures), time.monotonic())
     service.submit_everywhere(jobs, _min)
-    return MiraiMap(futures)
+    return MiraiMap(futures, journal=journal)
 
 
 def check_text(task: object, args: tuple[Any, ...]) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import TypeAlias
 
+    from mirai.protocol.journal import Journal
     from mirai.protocol.wire import Body
 
 NEW, WAITING, HELD, OVER = range(4)
@@ -35,14 +36,15 @@ FAR = 64  # how many tasks, for which a daemon has no time, may be passed by one
 class Blob:
     """A call that many tasks share: a daemon gets it once, before the first of them."""
 
-    __slots__ = ("__weakref__", "body", "count", "number")
+    __slots__ = ("__weakref__", "body", "count", "journal", "number")
 
     _numbers = itertools.count(1)
 
-    def __init__(self, count: int, body: Body) -> None:
+    def __init__(self, count: int, body: Body, journal: Journal | None = None) -> None:
         self.number = next(self._numbers)
         self.count = count
         self.body = body
+        self.journal = journal  # of a map: what is noted of its tasks
 
 
 class Task:
@@ -58,6 +60,7 @@ class Task:
         "everywhere",
         "expected",
         "future",
+        "journal",
         "number",
         "retries",
         "seq",
@@ -79,6 +82,7 @@ class Task:
         self.size = size  # bytes, as counted against the memory budget
         self.count = count
         self.blob = blob
+        self.journal = None if blob is None else blob.journal  # which is needed when the blob is not any more
         self.retries = retries
         self.expected = expected  # seconds that it is said to take; 0: nothing is said
         self.everywhere = False
@@ -311,6 +315,11 @@ class Scheduler:
     def has_idle(self) -> bool:
         """Whether a task that arrives now could be given away at once."""
         return bool(self._idle)
+
+    def is_idle(self, daemon: int) -> bool:
+        """Whether a daemon holds no task."""
+        at = self._daemons.get(daemon)
+        return at is None or not at.held
 
     def overdue(self, now: float) -> list[int]:
         """The daemons that `ticked` would ask for what they have not begun; unless their results are only unread."""

@@ -184,7 +184,9 @@ class Crew:
         if len(results) < len(frames):
             frames = self._lending.take_back(peer, frames)
         if results:
-            finished, actions = self._scheduler.results_arrived(peer.number, results, time.monotonic())
+            now = time.monotonic()
+            finished, actions = self._scheduler.results_arrived(peer.number, results, now)
+            peer.work.answered(finished, results, now, is_idle=self._scheduler.is_idle(peer.number))
             # Also where it leaves: some may be for other daemons, and what it was sent comes back.
             self.perform(actions)
             broken: FrameError | None = None
@@ -226,7 +228,11 @@ class Crew:
             return False
         for kind, _, _, _, seq, body in frames:
             if kind == Kind.RECALLED:
-                self.perform(self._scheduler.recalled(peer.number, seq, time.monotonic()))
+                now = time.monotonic()
+                actions = self._scheduler.recalled(peer.number, seq, now)
+                if self._scheduler.is_idle(peer.number):
+                    peer.work.given_back(now)
+                self.perform(actions)
             elif kind == Kind.STACK and (asked := self.stacks.pop((peer.number, seq), None)):
                 asked.text = bytes(body).decode(errors="replace")
                 asked.happen()
@@ -251,6 +257,7 @@ class Crew:
         if not how:
             how = (peer.process.describe_end() if peer.process else "") or "closed its connection"
         peer.online = False
+        peer.work.left = time.monotonic()
         if peer.exchange is not None:
             peer.exchange.close()
         peer.data.close()
@@ -281,6 +288,8 @@ class Crew:
         for action in actions:
             if type(action) is Send:
                 peer = self.peers[action.daemon]
+                if not peer.work.since:
+                    peer.work.given(time.monotonic())
                 peer.give(action.tasks)
                 if peer.has_lent:
                     peer.has_lent = False
@@ -295,6 +304,8 @@ class Crew:
                 if not peer.recalled_from:
                     self._recalls.expect(peer, action.seq)
             elif isinstance(action, Lost) and action.task.future is not None:
+                if gone is not None:
+                    gone.work.lost(action.task, time.monotonic())
                 self._fail(action.task, ConnectionReset(NEVER_REACHED) if gone is None else gone.lost(how))
         if not self._ticking and self._scheduler.tick_needed():
             self._ticking = True

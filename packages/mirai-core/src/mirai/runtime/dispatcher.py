@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Mapping, Sequence
 
+    from mirai.protocol.journal import Work
     from mirai.protocol.scheduler import Task
     from mirai.protocol.serialize import Place
     from mirai.protocol.serializers import Serializers
@@ -106,6 +107,7 @@ class Dispatcher:
         self._ephemeral = ephemeral
         self._memory = memory
         self._closed = False
+        self.is_local = url is None
         self._own_url = local_url() if url is None else ""
         # Where everybody may dial, visitors have an address of their own, which goes with this process.
         private = [visitors_url()] if url is not None and sys.platform == "linux" else []
@@ -362,6 +364,11 @@ class Dispatcher:
     def connections(self) -> int:
         """How many daemons are connected."""
         return len(self._online())
+
+    def works(self) -> list[Work]:
+        """What each of these has had to do."""
+        with self._orders.lock:
+            return [peer.work for peer in self._online()]
 
     def is_deserted(self) -> bool:
         """Whether no daemon is connected, and none is on its way."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mirai.errors import Closed, ConnectionReset
 from mirai.protocol.arena import Block
+from mirai.protocol.journal import Work
 from mirai.protocol.messages import EVERYWHERE, Kind
 from mirai.protocol.shares import needed
 from mirai.protocol.wire import HEADER, SHARED, body_size, encode, pieces
@@ -37,6 +38,7 @@ class Peer:
         self.data, self.control = arrival.data, arrival.control
         self.process = process
         self.since = time.time()
+        self.work = Work(row, time.monotonic())
         self.online = True
         self.assigned = self.completed = 0  # once it has left; before, of those that had its row before it
         self.is_revoked = False

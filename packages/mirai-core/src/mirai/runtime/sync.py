@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mirai.protocol import classes, shares
+from mirai.protocol.journal import Work
 from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
 from mirai.protocol.serializers import Serializers
@@ -42,7 +43,7 @@ class Sync:
 
     url = None
     urls = ()
-    immediate = True
+    immediate = is_local = True
     uninterrupted = nullcontext()  # nothing here can be torn
     place = staticmethod(shared.keep)  # what is private stays so
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
@@ -61,6 +62,7 @@ class Sync:
         self._completed = 0
         self._kept: dict[int, weakref.ref[Blob]] = {}
         self._timer: Timer | None = None  # of the task in hand
+        self._work = Work(0, time.monotonic())
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
         try:
@@ -81,6 +83,7 @@ class Sync:
         random_numbers = Kept() if self._seeded else None
         host = sys.modules["__main__"]
         sys.modules["__main__"] = self._main
+        start = time.monotonic()
         try:
             classes.apart += 1
             with _CtrlC() as ctrl_c:
@@ -98,6 +101,9 @@ class Sync:
                 random_numbers.restore()
         task.state = OVER
         self._completed += 1
+        now = time.monotonic()
+        self._work.given(start)
+        self._work.answered([task], [(1, now - start)], now, is_idle=True)
         timer, self._timer = self._timer, None
         if timer is not None and timer.callback is not None and timer.when <= time.monotonic():
             timer.callback()
@@ -168,6 +174,10 @@ class Sync:
     def connections(self) -> int:
         """None: this process is none."""
         return 0
+
+    def works(self) -> list[Work]:
+        """What this process has had to do."""
+        return [self._work]
 
     def is_deserted(self) -> bool:
         """Never: this process is here."""
