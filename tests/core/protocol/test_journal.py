@@ -29,7 +29,7 @@ def tasks_of(journal, *places):
 
 def journal_of(n, begun=10.0):
     journal = Journal(begun)
-    journal.submitted(FIRST, n, begun)
+    journal.submitted(n, begun)
     return journal
 
 
@@ -99,7 +99,7 @@ def test_what_a_daemon_did_before_the_map_is_not_counted():
     work = Work(1, 0.0)
     work.given(2.0)
     journal = Journal(10.0, [work])
-    journal.submitted(FIRST, 1, 10.0)
+    journal.submitted(1, 10.0)
 
     answer(work, tasks_of(None, 5), [9.0], 11.0, is_idle=False)
     answer(work, tasks_of(journal, 0), [1.0], 13.0)
@@ -112,7 +112,7 @@ def test_what_a_daemon_gave_back_keeps_it_busy_no_longer():
     """Else it would count as on the way what is idle."""
     work = Work(1, 0.0)
     journal = Journal(10.0, [work])
-    journal.submitted(FIRST, 1, 10.0)
+    journal.submitted(1, 10.0)
 
     work.given(10.0)
     work.given_back(11.0)
@@ -148,8 +148,8 @@ def test_a_task_of_hours_took_as_long_as_it_kept_its_daemon():
 def test_each_task_was_submitted_when_it_was_drawn():
     """Of a generator each element waits from then on, not from the beginning."""
     journal, work = Journal(10.0), Work(1, 0.0)
-    journal.submitted(FIRST, 1, 10.0)
-    journal.submitted(FIRST, 3, 12.0)
+    journal.submitted(1, 10.0)
+    journal.submitted(3, 12.0)
 
     work.given(12.0)
     answer(work, tasks_of(journal, 0, 1, 2), [0.5, 0.5, 0.5], 14.0)
@@ -176,7 +176,5 @@ def test_a_task_takes_few_bytes(together):
         work.given(10.0)
         answer(work, tasks_of(journal, *range(i, i + together)), itertools.repeat(0.1, together), 11.0)
 
-    size = sum(
-        each.buffer_info()[1] * each.itemsize for each in (journal._places, journal._durations, journal._answers)
-    )
-    assert size / 5000 == (20 if together == 1 else pytest.approx(8.24))
+    size = sum(each.buffer_info()[1] * each.itemsize for each in (journal._ids, journal._durations, journal._answers))
+    assert size / 5000 == (24 if together == 1 else pytest.approx(12.24))

@@ -25,6 +25,7 @@ from mirai.runtime.dispatcher import Dispatcher
 from mirai.runtime.options import Options
 from mirai.runtime.profile import START, Profile
 from mirai.runtime.sync import Sync
+from mirai.runtime.tracing import of_url, spanning
 from mirai.transport.urls import TLS_SCHEMES, host_url, local_url, parse
 
 if TYPE_CHECKING:
@@ -180,40 +181,47 @@ def daemons(
 
         raise RuntimeError(NESTED)
     profiles.remove(name, tell_persistent=n is None)
-    if sync:
-        used = chosen(None) if serial is None else serializers
-        profiles.put(Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=used), seed=seed))
+    if not (sync or count or urls or elastic):
         return Daemons(name, 0)
-    if not count and not urls and not elastic:
-        return Daemons(name, 0)
-    scheduler = Scheduler() if dispatcher else RoundRobin()
-    service = Dispatcher(
-        urls or None,
-        scheduler=scheduler,
-        memory=budget,
-        kill_after=kill_after,
-        tls=certificate,
-        heartbeat=heartbeat,
-        patience=patience,
-        open=False,
-    )
-    profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
-    stay = {"idletime": None} if elastic else {}
-    try:
-        if remote is None:
-            profile.start_local(count, stay)
-        service.open(chosen(None) if serial is None else serializers)
-        if remote is None:
-            service.wait_for_daemons(count, START)
-        elif count:
-            profile.launch(remote, count, stay)
-    except BaseException:
-        profile.close()
-        raise
-    service.visits.answer = partial(answer, profile)
-    profiles.put(profile)
-    if elastic:
-        profile.grow(elastic)
+    attributes = {"mirai.compute": name, "mirai.daemons": count, "mirai.dispatcher": dispatcher and not sync}
+    with spanning("daemons set", attributes) as span:
+        if sync:
+            used = chosen(None) if serial is None else serializers
+            profile = Profile(name, Sync(checked.cleanup, seeded=seed is not None, serializers=used), seed=seed)
+            profile.origin = None if span is None else span.context
+            profiles.put(profile)
+            return Daemons(name, 0)
+        scheduler = Scheduler() if dispatcher else RoundRobin()
+        service = Dispatcher(
+            urls or None,
+            scheduler=scheduler,
+            memory=budget,
+            kill_after=kill_after,
+            tls=certificate,
+            heartbeat=heartbeat,
+            patience=patience,
+            open=False,
+        )
+        profile = Profile(name, service, memory=budget, retry=retry, seed=seed, options=options, remote=remote)
+        if span is not None:
+            span.set(of_url(service.url))
+            profile.origin = service.origin = span.context
+        stay = {"idletime": None} if elastic else {}
+        try:
+            if remote is None:
+                profile.start_local(count, stay)
+            service.open(chosen(None) if serial is None else serializers)
+            if remote is None:
+                service.wait_for_daemons(count, START)
+            elif count:
+                profile.launch(remote, count, stay)
+        except BaseException:
+            profile.close()
+            raise
+        service.visits.answer = partial(answer, profile)
+        profiles.put(profile)
+        if elastic:
+            profile.grow(elastic)
     return Daemons(name, count)
 
 

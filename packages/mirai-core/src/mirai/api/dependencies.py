@@ -17,6 +17,7 @@ from mirai.runtime.evaluate import call_with
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mirai.api.spans import Traced
     from mirai.runtime.profile import Profile
 
 
@@ -42,6 +43,7 @@ def submit_after(
     names: Mapping[str, Any] | None,
     retry: int | None,
     expect: float | None,
+    traced: Traced | None,
 ) -> Mirai[Any]:
     """Submit a task once every mirai of `awaited` has its value; where one fails, the task fails with it.
 
@@ -52,11 +54,11 @@ def submit_after(
 
     given = [None if i in awaited else value for i, value in enumerate(args)]
     named = {name: value for name, value in kwargs.items() if name not in awaited}
-    extras = extras_of(profile, names)
+    extras = extras_of(profile, names, traced)
     serializers = profile.service.serializers if profile is not None else chosen(None)
     call = Nested(*dumps_call(task, given, named, None, serializers))
     job = Task(0, b"", 0)
-    future = prepare(job, profile, timeout, retry, expect)
+    future = prepare(job, profile, timeout, retry, expect, traced)
     service = future._service
     if service.immediate:
         call_mirai(list(awaited.values()))

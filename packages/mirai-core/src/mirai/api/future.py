@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
 
+    from mirai.api.spans import Traced
     from mirai.protocol.scheduler import Task
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.wire import Buffer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+KINDS: dict[int, str] = {Status.ERROR: "MiraiError", Status.INTERRUPTED: "MiraiInterrupt", Status.CANCELLED: "Canceled"}
 VALUE, ERROR = int(Status.VALUE), int(Status.ERROR)  # members of an enumeration are slow to look up
 NESTED = 2  # times that `conclude` is called where its thread is in the middle of what its lock guards, until it does
 LOST = 200  # times where another thread has that lock: most likely it was left by an exception, and keeps it for ever
@@ -83,6 +85,7 @@ class Mirai(Future[T], Generic[T]):
     _wakers: list[Waker] | None = None
     _error: BaseException | None = None  # what `result` raises, set before `_value`
     _timer: Any = None
+    _traced: Traced | None = None  # where a tracer is set up
 
     def __init__(self, profile: str, service: Service, task: Task) -> None:
         self.id = next(_ids)
@@ -309,6 +312,8 @@ class Mirai(Future[T], Generic[T]):
         """Tell all who wait; see `Awaiting`. Without the dispatcher's lock."""
         cond = self._cond
         assert cond is not None
+        if self._traced is not None:
+            self._traced.resolved(*self._end())
         nested = cond._is_owned()  # type: ignore[attr-defined]
         locked = cond.acquire(False)
         try:
@@ -333,6 +338,21 @@ class Mirai(Future[T], Generic[T]):
                 cond.release()
         self._wake()
         return bool(self._done_callbacks)
+
+    def trace(self, traced: Traced) -> None:
+        """It has a span, which ends before anybody who waits is told."""
+        traced.span.set({"mirai.id": self.id})
+        self._traced = traced
+        _ = self._condition  # now it is resolved by `conclude`
+
+    def _end(self) -> tuple[str | None, str]:
+        """What it failed with, as text and the name of its class; nothing is deserialized for that."""
+        reply, error = self._reply, self._error
+        if error is None and not isinstance(reply, ErrorValue):
+            kind = KINDS.get(reply[0]) if isinstance(reply, tuple) else None
+            return (None, "") if kind is None else ("", kind)
+        failed = error or reply
+        return str(failed), type(failed).__name__ if isinstance(failed, ErrorValue) else "MiraiError"
 
     def failed(self) -> bool:
         """Whether what is here is an error; a value is not deserialized for that."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from mirai.api.completion import Completed
 from mirai.api.elements import calls
 from mirai.api.future import Mirai
+from mirai.api.spans import trace_map
 from mirai.api.submit import check_keywords, extras_of, prepare
 from mirai.api.waiting import collect_mirai, stop_mirai
 from mirai.errors import ErrorValue
@@ -20,6 +21,7 @@ from mirai.protocol.serialize import blame, dumps, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
 from mirai.runtime import evaluate
 from mirai.runtime import profile as profiles
+from mirai.runtime.tracing import API
 
 if TYPE_CHECKING:
     import os
@@ -166,16 +168,19 @@ def mirai_map(
     blob = Blob(*dumps_call(fn, args, kwargs, {"mapping": True}, serializers, place), journal)
     mirais: list[Mirai[T]] = []
     together = TOGETHER if type(xs) in IN_MEMORY and profile.memory is None else 1
+    whole = trace_map(fn, profile) if API in sys.modules else None
+    traced = None
     jobs: list[Task] = []  # to be submitted together, as they come one right after the other
 
     def submit() -> None:
-        journal.submitted(mirais[0].id, len(mirais), time.monotonic())
+        journal.submitted(len(mirais), time.monotonic())
         service.submit_many(jobs)
         jobs.clear()
 
     try:
         for positional, named in elements:
-            extras = extras_of(profile, _globals)
+            traced = None if whole is None else whole.element()
+            extras = extras_of(profile, _globals, traced)
             plain = dumps_plain(positional, named) if extras is None else None
             if plain is not None:
                 job = Task(0, plain, len(plain), blob=blob)
@@ -190,7 +195,7 @@ def mirai_map(
                     raise blame(parts, error, serializers) from error
                 job = Task(count, body, body_size(body), blob=blob)
                 journal.size += job.size
-            future = prepare(job, profile, _timeout, _retry, _expect)
+            future = prepare(job, profile, _timeout, _retry, _expect, traced)
             if told is not None:
                 future.add_done_callback(told)
             if profile.memory is not None:
@@ -206,7 +211,13 @@ def mirai_map(
         stop_mirai(mirais)
         if isinstance(error, Exception):
             error.add_note(f"mirai_map: at element {len(mirais)}; those before it were cancelled")
+        if traced is not None:
+            traced.refused(error)
+        if whole is not None:
+            whole.refused(error)
         raise
+    if whole is not None:
+        whole.submitted(len(mirais))
     journal.daemons, journal.is_local = service.connections(), service.is_local
     return MiraiMap(mirais, keys, journal)
 

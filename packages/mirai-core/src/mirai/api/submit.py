@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from types import FunctionType
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mirai.api.dependencies import dependencies, submit_after
 from mirai.api.future import Mirai
 from mirai.api.serial import chosen
+from mirai.api.spans import trace
 from mirai.protocol.functions import Functions
 from mirai.protocol.journal import Journal
 from mirai.protocol.scheduler import Task
@@ -17,12 +19,14 @@ from mirai.protocol.serialize import dumps_arguments, dumps_call, dumps_plain
 from mirai.protocol.wire import body_size
 from mirai.runtime import profile as profiles
 from mirai.runtime.dispatcher import Dispatcher
+from mirai.runtime.tracing import API
 from mirai.transport import shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mirai.api.mapping import MiraiMap
+    from mirai.api.spans import Traced
     from mirai.protocol.serialize import Place
     from mirai.runtime.profile import Profile
 
@@ -71,27 +75,34 @@ def mirai(
     if profile is not None and profile.memory is not None:
         profile.service.wait_for_room()
     plain = dumps_plain(args, kwargs)
+    awaited = None
     if plain is None and (Mirai in map(type, args) or (kwargs and Mirai in map(type, kwargs.values()))):
-        return submit_after(
-            dependencies(args, kwargs), task, args, kwargs, profile, _timeout, _globals, _retry, _expect
-        )
-    extras = extras_of(profile, _globals)
-    blob = functions.blob(task) if type(task) is FunctionType else None
-    if blob is not None and plain is not None and extras is None:
-        job = Task(0, plain, len(plain), blob=blob)
-    else:
-        place: Place
-        if profile is None:
-            serializers, place = chosen(None), shared.place
+        awaited = dependencies(args, kwargs)
+    traced = trace(task, profile, awaited) if API in sys.modules else None
+    try:
+        if awaited is not None:
+            return submit_after(awaited, task, args, kwargs, profile, _timeout, _globals, _retry, _expect, traced)
+        extras = extras_of(profile, _globals, traced)
+        blob = functions.blob(task) if type(task) is FunctionType else None
+        if blob is not None and plain is not None and extras is None:
+            job = Task(0, plain, len(plain), blob=blob)
         else:
-            serializers, place = profile.service.serializers, profile.service.place
-        if blob is None:
-            count, body = dumps_call(task, args, kwargs, extras, serializers, place)
-        else:
-            count, body = dumps_arguments(args, kwargs, extras, serializers, place)
-        job = Task(count, body, body_size(body), blob=blob)
-    future = prepare(job, profile, _timeout, _retry, _expect)
-    future._service.submit(job)
+            place: Place
+            if profile is None:
+                serializers, place = chosen(None), shared.place
+            else:
+                serializers, place = profile.service.serializers, profile.service.place
+            if blob is None:
+                count, body = dumps_call(task, args, kwargs, extras, serializers, place)
+            else:
+                count, body = dumps_arguments(args, kwargs, extras, serializers, place)
+            job = Task(count, body, body_size(body), blob=blob)
+        future = prepare(job, profile, _timeout, _retry, _expect, traced)
+        future._service.submit(job)
+    except BaseException as error:
+        if traced is not None:
+            traced.refused(error)
+        raise
     return future
 
 
@@ -154,7 +165,7 @@ def everywhere(
         job.future = Mirai(profile.name, service, job)
         futures.append(job.future)
         jobs.append(job)
-    journal.submitted(futures[0].id, len(futures), time.monotonic())
+    journal.submitted(len(futures), time.monotonic())
     service.submit_everywhere(jobs, _min)
     return MiraiMap(futures, journal=journal)
 
@@ -184,11 +195,13 @@ def check_keywords(kwargs: Mapping[str, Any]) -> None:
                 raise TypeError(f"there is no {name!r}: did you mean {near[0]!r}?")
 
 
-def extras_of(profile: Profile | None, names: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What travels beside a call: names for `__main__`, and its place in the stream of random numbers."""
-    if names is None and (profile is None or profile.seed is None):
+def extras_of(
+    profile: Profile | None, names: Mapping[str, Any] | None, traced: Traced | None = None
+) -> dict[str, Any] | None:
+    """What travels beside a call: names for `__main__`, its place in the stream of random numbers, its span."""
+    if names is None and traced is None and (profile is None or profile.seed is None):
         return None
-    extras: dict[str, Any] = {}
+    extras: dict[str, Any] = {} if traced is None else dict(traced.extras)
     if names is not None:
         extras["globals"] = checked_names(names)
     if profile is not None and profile.seed is not None:
@@ -208,7 +221,12 @@ def checked_names(names: object) -> Mapping[str, Any]:
 
 
 def prepare(
-    task: Task, profile: Profile | None, timeout: float | None, retry: int | None, expect: float | None
+    task: Task,
+    profile: Profile | None,
+    timeout: float | None,
+    retry: int | None,
+    expect: float | None,
+    traced: Traced | None = None,
 ) -> Mirai[Any]:
     """The future of a task that is still to be submitted. Without a profile, a daemon is started for it."""
     if timeout is not None and not is_duration(timeout):
@@ -225,6 +243,8 @@ def prepare(
         future = Mirai(profile.name, profile.service, task)
         task.retries = profile.retry if retry is None else retry
     task.future = future
+    if traced is not None:
+        future.trace(traced)
     if timeout is not None:
         future.limit(timeout)
     return future

@@ -1,4 +1,4 @@
-"""What is noted of a map while its tasks are evaluated: 8 bytes for each, and 12 for each answer of a daemon.
+"""What is noted of a map while its tasks are evaluated: 12 bytes for each, and as many for each answer of a daemon.
 
 An answer may be that of many short tasks. When each of them began is worked out only where somebody asks.
 """
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from mirai.protocol.scheduler import Task
 
-LARGEST = 0xFFFFFFFF  # what an item of an array "I" holds
-UNKNOWN = LARGEST / 1e6  # seconds: a frame says no longer durations
+UNKNOWN = 0xFFFFFFFF / 1e6  # seconds: a frame says no longer durations
 
 
 class Work:
@@ -145,15 +144,14 @@ class Journal:
         self.size = self.daemons = 0
         self.is_local = False
         self.parts: dict[Work, Part] = {}
-        self._first = 0  # the id of the first mirai
-        self._places = array("I")  # in the order of answers: the id of the mirai less that of the first one
+        self._ids = array("Q")  # of mirais, in the order of answers
         self._durations = array("f")  # in that order, too
         self._answers = array("f")  # three for each: seconds since `begun`, row, number of tasks
         self._submissions = array("d")  # two for each: the number of tasks by then, seconds since `begun`
 
-    def submitted(self, first: int, tasks: int, now: float) -> None:
-        """So many are, or will be at once; `first` is the id of the first mirai."""
-        self._first, self.submitting = first, now - self.begun
+    def submitted(self, tasks: int, now: float) -> None:
+        """So many are, or will be at once."""
+        self.submitting = now - self.begun
         self._submissions.extend((tasks, self.submitting))
 
     def answered(
@@ -165,8 +163,7 @@ class Journal:
             # One that has joined meanwhile has had nothing else to do.
             part = self.parts[work] = Part(*self._before.get(work, (0.0, 0.0)))
         part.answered(sum(durations), work.busy + busy, work.computed + computed)
-        first = self._first
-        self._places.extend([(task.future.id - first) & LARGEST for task in tasks])
+        self._ids.extend([task.future.id for task in tasks])
         self._durations.extend(durations)
         self._answers.extend((now - self.begun, work.row, len(tasks)))
         self.ended = now
@@ -177,7 +174,7 @@ class Journal:
         Of an answer it is known when it came, and how long each of its tasks took. A daemon evaluates one after the
         other: each ends, at the latest, when the next one begins.
         """
-        places = [bisect_left(ids, place + self._first) for place in self._places]
+        places = [bisect_left(ids, number) for number in self._ids]
         submissions = self._submissions
         counts, times = submissions[::2], submissions[1::2]
         done: list[Done] = []

@@ -93,6 +93,7 @@ class Afterwards:
         self.waiting_for_quiet: list[Once] = []
         self._lead, self._has_room, self._is_quiet = lead, has_room, is_quiet
         self._news: deque[tuple[int, str]] = deque()  # to be logged
+        self._calls: deque[Callable[[], object]] = deque()
         self._concluded: deque[Awaiting] = deque()  # whose callbacks are to be run
         self._calling = threading.local()
 
@@ -107,10 +108,14 @@ class Afterwards:
         """Log it, once the lock is free; what is an error to users, they are warned of too."""
         self._news.append((level, text))
 
+    def call(self, callback: Callable[[], object]) -> None:
+        """Call it, once the lock is free."""
+        self._calls.append(callback)
+
     def follow_up(self) -> None:
         """After an order, without the lock: tell who waits, call code of the user's."""
         resolved, concluded = self.resolved, self._concluded
-        if not (resolved or concluded or self.waiting_for_room or self.waiting_for_quiet or self._news):
+        if not (resolved or concluded or self.waiting_for_room or self.waiting_for_quiet or self._news or self._calls):
             return
         if self.orders.is_mine():  # in the middle of something
             self._lead.call_at(time.monotonic(), self.follow_up)
@@ -137,6 +142,12 @@ class Afterwards:
             if level >= logging.ERROR:
                 with contextlib.suppress(Warning):  # raised here it would end the thread that drives the sockets
                     warnings.warn(text, RuntimeWarning, stacklevel=stack_level())
+        while self._calls:
+            try:
+                callback = self._calls.popleft()
+            except IndexError:
+                break  # as above
+            callback()
         if self.waiting_for_room and self._has_room():
             while self.waiting_for_room:
                 self.waiting_for_room.pop().happen()

@@ -66,7 +66,7 @@ class Crew:
         order_in: Callable[[float, Callable[[], object]], Timer],
         is_closed: Callable[[], bool],
         joined: Callable[[Peer], None],
-        left: Callable[[str], None],
+        left: Callable[[Peer, str, bool], None],
         replace: Callable[[LocalProcess], None],
         *,
         heartbeat: float | None,
@@ -84,7 +84,7 @@ class Crew:
             order_in: calls something in such an order, so many seconds from now.
             is_closed: whether all are sent away.
             joined: is told of each that has.
-            left: is told how one went.
+            left: is told how one went, and whether without a goodbye.
             replace: kills a process, and starts another one in its place.
             heartbeat: seconds between two beats, see `runtime/pulse.py`; None: none.
             patience: seconds that a daemon may say nothing although its machine does.
@@ -269,7 +269,7 @@ class Crew:
             self._expected.left(peer.ticket, how, abruptly=begun and not (peer.is_revoked or self._is_closed()))
         self._tell(logging.INFO, f"daemon {peer.row} {how}")
         self.perform(self._scheduler.daemon_left(peer.number, time.monotonic(), begun=begun), peer, how)
-        self._has_left(f"daemon {peer.row} {how}")
+        self._has_left(peer, how, begun and not peer.is_revoked)
 
     def process_ended(self, process: LocalProcess) -> None:
         """Of a daemon that was started here."""

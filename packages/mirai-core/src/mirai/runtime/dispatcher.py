@@ -18,7 +18,7 @@ from mirai.protocol.heartbeat import PATIENCE
 from mirai.protocol.messages import Kind
 from mirai.protocol.scheduler import Scheduler
 from mirai.protocol.wire import encode
-from mirai.runtime import complaints, lead
+from mirai.runtime import complaints, lead, tracing
 from mirai.runtime.addresses import for_this_machine
 from mirai.runtime.afterwards import Afterwards
 from mirai.runtime.complaints import Complaints, shortfall
@@ -105,6 +105,7 @@ class Dispatcher:
         self._waiting_for_daemons: tuple[int, Once] | None = None
         self._start_error: DaemonStartError | None = None
         self._ephemeral = ephemeral
+        self.origin: Any = None  # as of `Profile`
         self._memory = memory
         self._closed = False
         self.is_local = url is None
@@ -520,6 +521,7 @@ class Dispatcher:
         self._vigil.cancel()
         self.scheduler.forget()
         for peer in self._online():
+            self._trace(peer, "daemon disconnect")
             if peer.exchange is not None:
                 peer.exchange.close()
 
@@ -565,12 +567,29 @@ class Dispatcher:
         if peer.exchange is not None:
             self.place = shared.place
         self._vigil.is_alone, self._vigil.is_hopeless = False, bool(self._own_url)
+        self._trace(peer, "daemon connect")
         self._tell(logging.INFO, f"daemon {peer.row} joined {self.url} ({peer.hello.host}, pid {peer.hello.pid})")
         self._check_joined()
 
-    def _left(self, how: str) -> None:
-        self._vigil.last_end = how
+    def _left(self, peer: Peer, how: str, abruptly: bool) -> None:
+        self._vigil.last_end = f"daemon {peer.row} {how}"
+        self._trace(peer, "daemon disconnect", how if abruptly else "")
         self._maybe_left_alone()
+
+    def _trace(self, peer: Peer, name: str, error: str = "") -> None:
+        """A span of its coming or going, where a tracer is set up."""
+        if tracing.API in sys.modules and not self._ephemeral:
+            self._afterwards.call(partial(self._traced, peer, name, error))
+
+    def _traced(self, peer: Peer, name: str, error: str) -> None:
+        attributes = {
+            "mirai.daemon": peer.row,
+            "mirai.daemon.host": peer.hello.host,
+            "mirai.daemon.pid": peer.hello.pid,
+            **tracing.of_url(self.url),
+        }
+        links = [self.origin, peer.connected]
+        peer.connected = tracing.event(name, attributes, links, error)
 
     def _replace(self, process: LocalProcess) -> None:
         """Start another one in the place of a daemon that is killed."""

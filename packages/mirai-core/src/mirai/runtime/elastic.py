@@ -28,7 +28,7 @@ class Growth:
         give_up: Callable[[str], object],
     ) -> None:
         """`launch(n, stay)`: daemons that stay without work, or do not. `give_up(why)` is told that it cannot."""
-        self._elastic, self._look, self._launch, self._give_up = elastic, look, launch, give_up
+        self.elastic, self._look, self._launch, self._give_up = elastic, look, launch, give_up
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mirai-elastic", daemon=True)
         self._thread.start()
@@ -42,17 +42,17 @@ class Growth:
     def _run(self) -> None:
         while not self._end.wait(PAUSE):
             load = self._look()
-            n = self._elastic.wanted(load, time.monotonic())
+            n = self.elastic.wanted(load, time.monotonic())
             if not n:
                 continue
-            stay = min(n, self._elastic.stays(load))
+            stay = min(n, self.elastic.stays(load))
             try:
                 for count, stays in ((stay, True), (n - stay, False)):
                     if count:
                         self._launch(count, stays)
             except Exception as error:  # of a plugin, or of the machine: it may be better next time
                 log.error("no daemons could be launched: %s", error)
-                self._elastic.could_not(time.monotonic())
+                self.elastic.could_not(time.monotonic())
                 self._give_up(str(error))
             else:
-                self._elastic.launched(time.monotonic())
+                self.elastic.launched(time.monotonic())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mirai.protocol.serialize import Place, Serialized
     from mirai.protocol.serializers import Serializers
     from mirai.protocol.wire import Buffer
+    from mirai.runtime.tracing import Evaluation
 
 FILENAME = "<mirai>"  # of source text, in tracebacks
 
@@ -74,6 +75,7 @@ class Evaluator:
         self._main.setdefault("__builtins__", builtins)
         self._blobs: dict[int, tuple[int, Buffer] | _Call | _Value] = {}
         self.baseline = cleanup.Baseline(what, sys.modules["__main__"])
+        self._spans: dict[int, Evaluation] = {}  # of those that are traced, by how deep they are nested
 
     def keep(self, number: int, count: int, body: Buffer) -> None:
         """A call that many tasks share; deserialized by the first of them."""
@@ -101,6 +103,7 @@ class Evaluator:
         global evaluating, mapping
         outer = mapping  # of the task that this one is nested in, where it is evaluated at the call
         evaluating += 1
+        depth = evaluating
         try:
             try:
                 self.armed = seq
@@ -117,18 +120,25 @@ class Evaluator:
                     value = task(*args, **kwargs) if callable(task) else run_source(task, kwargs, everywhere)
             finally:
                 self.armed = 0
-        except (Interrupted, Leave):
+        except (Interrupted, Leave) as error:
+            self._end_span(depth, "", "Canceled" if isinstance(error, Interrupted) else "ConnectionReset")
             raise
         except KeyboardInterrupt:
+            self._end_span(depth, "", "MiraiInterrupt")
             return INTERRUPTED, NOTHING
         except BaseException as error:
+            self._end_span(depth, error)
             return ERROR, serialize.dumps(vars(describe(error, self.serializers)))
         finally:
             evaluating -= 1
             mapping = outer
         try:
-            return VALUE, serialize.dumps(value, serializers=self.serializers, place=self.place)
+            reply = serialize.dumps(value, serializers=self.serializers, place=self.place)
+            if self._spans:
+                self._end_span(depth)
+            return VALUE, reply
         except BaseException as error:
+            self._end_span(depth, error)
             return ERROR, serialize.dumps(vars(_unserializable(value, error)))
 
     def _shared(self, blob: int) -> _Call:
@@ -139,11 +149,20 @@ class Evaluator:
         return shared
 
     def _prepare(self, extras: dict[str, Any]) -> None:
-        """What a task finds when it begins: `globals` in `__main__`, random numbers from `seed` on."""
+        """What a task finds when it begins: `globals` in `__main__`, random numbers from `seed` on, its span."""
         if "globals" in extras:
             self._main.update(extras["globals"])
         if "seed" in extras:
             seed(*extras["seed"])
+        if "trace" in extras:
+            from mirai.runtime.tracing import evaluation
+
+            if (span := evaluation(*extras["trace"])) is not None:
+                self._spans[evaluating] = span
+
+    def _end_span(self, depth: int, error: BaseException | str | None = None, kind: str = "") -> None:
+        if (span := self._spans.pop(depth, None)) is not None:
+            span.end(error, kind)
 
 
 class _Value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mirai.errors import Closed, ConnectionReset
 from mirai.protocol.arena import Block
@@ -49,6 +49,7 @@ class Peer:
         self.exchange: shared.Exchange | None = None  # where it can map our memory, and we its
         self.has_lent = False  # since this was last set to False: there is something to give back
         self.recalled_from = False  # and it is looked whether it answers
+        self.connected: Any = None  # the context of the span of its connection, where a tracer is set up
 
     def give(self, tasks: Sequence[Task]) -> None:
         """Send it tasks, and what they need that it does not have yet."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mirai.errors import NoDaemonsError
 from mirai.protocol.command import THREAD_VARIABLES, TICKET, daemon_command
+from mirai.runtime import tracing
 from mirai.runtime.addresses import for_others
 from mirai.runtime.launches import Tracked
 from mirai.runtime.sync import Sync
@@ -54,6 +55,7 @@ class Profile:
         self.seed = seed
         self.options = dict(options or {})
         self.remote = remote
+        self.origin: Any = None  # the context of the span in which it was set, where a tracer is set up
         self._growth: Growth | None = None
         self._places = itertools.count()
 
@@ -127,10 +129,24 @@ class Profile:
 
         self._growth = Growth(elastic, service.load, launch, service.could_not_launch)
 
+    def places(self) -> int:
+        """How many tasks can be evaluated at once: daemons that are here, on their way, or may be launched."""
+        if isinstance(self.service, Sync):
+            return 1
+        load = self.service.load()
+        most = 0 if self._growth is None else self._growth.elastic.most
+        return max(1, most, load.here + load.coming)
+
     def next_seed(self) -> tuple[int, int]:
         """The seed, and the place of the next task in its streams."""
         assert self.seed is not None
         return self.seed, next(self._places)
+
+    def reset(self, *, tell_persistent: bool = False) -> None:
+        """As `close`, for one that was set."""
+        attributes = {"mirai.compute": self.name, **tracing.of_url(self.service.url)}
+        with tracing.spanning("daemons reset", attributes, [self.origin]):
+            self.close(tell_persistent=tell_persistent)
 
     def close(self, *, tell_persistent: bool = False) -> None:
         """Let the daemons go; see `Dispatcher.close`."""
@@ -193,7 +209,7 @@ def put(profile: Profile) -> None:
     other = _profiles.get(profile.name)
     _profiles[profile.name] = profile
     if other is not None:
-        other.close()
+        other.reset()
 
 
 def remove(name: str, *, tell_persistent: bool = False) -> bool:
@@ -201,7 +217,7 @@ def remove(name: str, *, tell_persistent: bool = False) -> bool:
     profile = _profiles.pop(name, None)
     if profile is None:
         return False
-    profile.close(tell_persistent=tell_persistent)
+    profile.reset(tell_persistent=tell_persistent)
     return True
 
 
