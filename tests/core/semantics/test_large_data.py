@@ -198,6 +198,54 @@ def test_data_takes_memory_once_beside_its_own(two):
     assert len(result.data) == size
 
 
+PEAK = """
+import pickle
+
+class Large:
+    def __init__(self, data):
+        self.data = data
+    def __reduce_ex__(self, protocol):
+        return Large, (pickle.PickleBuffer(self.data),)
+
+def read(x):
+    return sum(map(read, x)) if isinstance(x, list) else sum(x.data[::4096])
+
+def memory(what):
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(what))
+
+MB = 1_000_000
+own = {own}
+with daemons(2):
+    mirai_map(range(100), abs).collect()
+    before = memory("VmRSS:")
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # VmHWM begins anew: proc(5)
+    value = {value}
+    read(value) if not isinstance(value, int) else value
+    print((memory("VmHWM:") - before) / (100 * MB))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="this system does not tell")
+@pytest.mark.parametrize(
+    ("own", "value", "times"),
+    [
+        ("Large(bytes(100 * MB))", "mirai(read, own).result()", 1),
+        ("[Large(bytes(MB)) for _ in range(100)]", "mirai(read, own).result()", 1),
+        ("[Large(bytes(MB)) for _ in range(100)]", "sum(mirai_map(own, read).collect())", 1),
+        ("bytes(100 * MB)", "mirai(len, own).result()", 1),
+        ("None", "mirai(lambda: Large(bytes(100_000_000))).result()", 1),
+        ("Large(bytes(100 * MB))", "mirai(lambda x: x, own).result()", 2),
+        ("[Large(bytes(MB)) for _ in range(100)]", "mirai_map(own, lambda x: x).collect()", 2),
+    ],
+    ids=["argument", "many in one", "many tasks", "bytes", "result", "echo", "many echoes"],
+)
+def test_a_host_needs_memory_for_one_copy_beside_its_own(run_host, own, value, times):
+    """At the peak, with what it shares. A result is its own: so an echo is that, and the one copy of the argument."""
+    assert float(run_host(PEAK.format(own=own, value=value))) < times + 0.1
+
+
 def test_cancelled_tasks_give_back_their_blocks(two, tmp_path):
     """Those in evaluation, those that are held and those that wait."""
     ms = [mirai(lambda data: __import__("time").sleep(60), os.urandom(MB)) for _ in range(30)]
