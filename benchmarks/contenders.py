@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import pickle
@@ -112,10 +113,10 @@ def ray() -> Iterator[Peer]:
 
     r.init(num_cpus=WORKERS, include_dashboard=False, logging_level=logging.CRITICAL)
     try:
-        remote = r.remote(nothing)
+        remote = functools.cache(r.remote)  # it pickles a function each time that it is given it
 
         def submit(task: Any, *args: Any) -> Any:
-            return (remote if task is nothing else r.remote(task)).remote(*args)
+            return remote(task).remote(*args)
 
         r.get([submit(nothing, i) for i in range(100)])
         peer = Peer(submit, r.get, lambda task, xs: r.get([submit(task, x) for x in xs]))

@@ -1,13 +1,15 @@
 """How long large data takes to a local worker, and there and back: milliseconds until the result is here.
 
-The workers are warm. An argument is another object each time, as a peer may remember what it has sent; what is sent is
-looked at there, page by page. `memcpy` is the floor: it copies once into memory that was used before.
+The workers are warm. An argument is another object each time, as a peer may remember what it has sent, unless it says
+"again"; what is sent is looked at there, page by page. `memcpy` is the floor: it copies once into memory that was used
+before, in one thread.
 
 To measure the peers, install them: `pip install joblib "ray" distributed pyarrow torch`.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
 import time
 from contextlib import contextmanager
@@ -22,7 +24,7 @@ from tasks import echo, look
 import mirai
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from harness import Contender
@@ -45,13 +47,48 @@ def timed(peer: c.Peer, task: Callable[..., Any], make: Callable[[], Any]) -> Ca
     return once
 
 
+def timed_map(peer: c.Peer, task: Callable[..., Any], make: Callable[[], Any]) -> Callable[[], float]:
+    """The same, of a task for each part of what `make` gives."""
+
+    def once() -> float:
+        payload = make()
+        start = time.perf_counter()
+        list(peer.map(task, payload))
+        return (time.perf_counter() - start) * 1e3
+
+    return once
+
+
 @contextmanager
 def joblib() -> Iterator[c.Peer]:
     """Arrays over 1 MB go through a file in /dev/shm that the worker maps."""
     from joblib import Parallel, delayed
 
     with Parallel(n_jobs=c.WORKERS, backend="loky") as parallel:
-        yield c.Peer(lambda task, x: parallel([delayed(task)(x)])[0], lambda value: value, parallel)
+
+        def map_(task: Any, xs: Any) -> Any:
+            return parallel(delayed(task)(x) for x in xs)
+
+        yield c.Peer(lambda task, x: map_(task, [x])[0], lambda value: value, map_)
+
+
+@contextmanager
+def spawned(context: str = "multiprocessing") -> Iterator[c.Peer]:
+    """As a process that has used torch must not be forked."""
+    import importlib
+    from concurrent.futures import ProcessPoolExecutor
+
+    spawn = importlib.import_module(context).get_context("spawn")
+    with ProcessPoolExecutor(c.WORKERS, mp_context=spawn) as pool:
+        list(pool.map(c.nothing, range(100)))
+        yield c.Peer(pool.submit, lambda future: future.result(), pool.map)
+
+
+@contextmanager
+def torchs() -> Iterator[c.Peer]:
+    """Its storages move to shared memory when they are first sent; then only handles go."""
+    with spawned("torch.multiprocessing") as peer:
+        yield peer
 
 
 OURS = "mirai()"
@@ -62,6 +99,7 @@ PEERS: dict[str, Callable[[], AbstractContextManager[c.Peer]]] = {
     "Ray": c.ray,
     "Dask distributed": c.dask,
 }
+TORCH_PEERS = {**PEERS, "ProcessPoolExecutor": spawned, "torch.multiprocessing": torchs}
 
 
 def memcpy(make: Callable[[], Any]) -> Contender:
@@ -93,18 +131,25 @@ def buffers(payload: Any) -> list[Any]:
     return [buffer.raw() for buffer in found]
 
 
-def sent(task: Callable[..., Any], make: Callable[[], Any], bars: Sequence[Bar] = ()) -> Question:
+def sent(
+    task: Callable[..., Any],
+    make: Callable[[], Any],
+    bars: Sequence[Bar] = (),
+    *,
+    measured: Callable[[c.Peer, Callable[..., Any], Callable[[], Any]], Callable[[], float]] = timed,
+    peers: Mapping[str, Callable[[], AbstractContextManager[c.Peer]]] = PEERS,
+) -> Question:
     """What one payload takes with each of them."""
 
     def contender(peer: Callable[[], AbstractContextManager[c.Peer]]) -> Contender:
         def steps() -> Iterator[Callable[[], float]]:
             make()  # raises `ImportError` where its library is missing
             with peer() as ready:
-                yield timed(ready, task, make)
+                yield measured(ready, task, make)
 
         return steps
 
-    return Question("ms", {**{who: contender(peer) for who, peer in PEERS.items()}, "memcpy": memcpy(make)}, bars)
+    return Question("ms", {**{who: contender(peer) for who, peer in peers.items()}, "memcpy": memcpy(make)}, bars)
 
 
 def array(n: int = 100 * MB // 8) -> Any:
@@ -128,6 +173,10 @@ def model() -> Any:
     return torch.nn.Sequential(*(torch.nn.Linear(1024, 1024) for _ in range(25)))  # 105 MB
 
 
+def new_model() -> Any:
+    return copy.deepcopy(model())
+
+
 def shared() -> Question:
     """What was put aside before: what is left for each task that uses it."""
 
@@ -147,15 +196,19 @@ def shared() -> Question:
     return Question("ms", {"mirai(), share()": ours, "Ray, put()": rays})
 
 
+THIRD = [Bar(most=1 / 3, of=who) for who in PEERS if who != OURS]
+
 if __name__ == "__main__":
     harness.main(
         f"Large data, {c.WORKERS} local workers",
         {
             "100 MB float64 as argument": sent(look, array, [Bar(most=2, of="memcpy")]),
             "100 MB float64, echoed": sent(echo, array, [Bar(most=1, of="Ray")]),
-            "200 × 1 MB as argument": sent(look, arrays, [Bar(most=1 / 3, of=who) for who in PEERS if who != OURS]),
+            "200 × 1 MB as argument": sent(look, arrays, THIRD),
             "100 MB float64, shared before": shared(),
-            "torch model of 105 MB as argument": sent(look, model),
+            "200 tasks, each with 1 MB as argument": sent(look, arrays, THIRD, measured=timed_map),
             "1 GB Arrow table as argument": sent(look, table),
+            "torch model of 105 MB as argument": sent(look, new_model, peers=TORCH_PEERS),
+            "torch model of 105 MB as argument, again": sent(look, model, peers=TORCH_PEERS),
         },
     )
