@@ -14,6 +14,7 @@ import _thread
 import errno
 import itertools
 import os
+import sys
 import time
 from _weakref import ref
 from collections import deque
@@ -44,6 +45,8 @@ AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
 KEPT = 30.0  # seconds that a segment is kept without being used
 
+_ONCE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}  # no descriptor more for a mapping
+
 VARIABLE = "MIRAI_SHARED_MEMORY"  # bytes that this process may write to, at most; 0 for none
 LEAST_VARIABLE = "MIRAI_SHARED_FROM"  # bytes from which on a body goes through it
 
@@ -64,7 +67,7 @@ class _Segment:
             os.ftruncate(self.fd, size)
             # A reader must not die of a SIGBUS because the writer cut it short: memfd_create(2).
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
-            self._mapping = mmap.mmap(self.fd, size)
+            self._mapping = mmap.mmap(self.fd, size, **_ONCE)
             self.target = memoryview(self._mapping)
         except BaseException:
             os.close(self.fd)
@@ -357,7 +360,7 @@ class _Mapping:
         """Takes `fd`, unless it raises."""
         import mmap
 
-        self.view = memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ))
+        self.view = memoryview(mmap.mmap(fd, size, mmap.MAP_SHARED, mmap.PROT_READ, **_ONCE))
         self._fd = fd
 
     def __del__(self) -> None:
@@ -372,7 +375,7 @@ class _Mapping:
         """
         import mmap
 
-        return mmap.mmap(self._fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=start)
+        return mmap.mmap(self._fd, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=start, **_ONCE)
 
 
 class _Watched:
