@@ -23,6 +23,7 @@ from mirai.runtime.options import Options
         ("output", "loud"),
         ("asyncdial", 2),
         ("dispatcher", None),
+        ("tlscert", 7),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(option, value):
@@ -35,6 +36,11 @@ def test_an_option_that_there_is_not_is_refused():
     """With those that there are."""
     with pytest.raises(TypeError, match="'colour'.*maxtasks"):
         Options(colour="red")
+
+
+def test_a_certificate_may_be_a_path(tmp_path):
+    """As wherever Python takes one; a daemon's command line is text."""
+    assert Options(tlscert=tmp_path).tlscert == str(tmp_path)
 
 
 def test_options_may_be_words():

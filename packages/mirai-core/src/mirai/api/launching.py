@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from mirai.runtime import daemon as runtime
@@ -11,6 +12,8 @@ from mirai.runtime.options import Options
 from mirai.runtime.sync import Sync
 
 if TYPE_CHECKING:
+    import os
+
     from mirai.hookspecs import LaunchCommand, Launcher
 
 
@@ -115,21 +118,40 @@ def check_launcher(remote: object) -> None:
         raise TypeError(f"remote={remote!r}: give a launcher, as in remote=launcher('ssh', remotes=[…])")
 
 
-def daemon(url: str, **options: Any) -> int:
+def daemon(
+    url: str,
+    *,
+    dispatcher: bool = True,
+    asyncdial: bool = False,
+    autoexit: bool | int | str = True,
+    cleanup: bool | int = True,
+    output: bool = False,
+    idletime: float = inf,
+    walltime: float = inf,
+    maxtasks: float = inf,
+    timerstart: int = 0,
+    tlscert: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> int:
     """Be a daemon: dial the host at `url` and evaluate its tasks, in the main thread, until it is time to leave.
 
     Args:
         url: where the host listens.
-        **options: `dispatcher=True`: accepted, the host decides. `asyncdial=False`: True goes on dialling
-            until the host is there. `autoexit=True`: when the connection ends, leave at once (200 ms of
-            grace); `"task"` after the task in hand; a signal's number raises that signal; False persists
-            and dials again. `cleanup=True`: what is put back after each task, a sum of 1 (names in
-            `__main__`), 2 (pure Python modules imported since), 4 (environment, working directory,
-            `sys.path`, warning filters, decimal context), 8 (`gc.collect()`); True is 5. `output=False`:
-            True brings a local daemon's stdout and stderr to the host's. `idletime`, `walltime`: seconds.
-            `maxtasks`. `timerstart=0`: tasks before the timers start. `tlscert`: what to check the host's certificate
-            by: itself on one line, or a path or PEM text with those that it was issued by. `threads`: what BLAS and
-            OpenMP may use; they read it when they load.
+        dispatcher: accepted; the host decides.
+        asyncdial: True goes on dialling until the host is there.
+        autoexit: when the connection ends, True leaves at once (200 ms of grace), `"task"` after the task in hand; a
+            signal's number raises that signal; False persists and dials again.
+        cleanup: what is put back after each task, a sum of 1 (names in `__main__`), 2 (pure Python modules imported
+            since), 4 (environment, working directory, `sys.path`, warning filters, decimal context), 8
+            (`gc.collect()`); True is 5.
+        output: True brings a local daemon's stdout and stderr to the host's.
+        idletime: seconds without a task after which it leaves.
+        walltime: seconds after which it leaves.
+        maxtasks: tasks after which it leaves.
+        timerstart: tasks before the timers start.
+        tlscert: what to check the host's certificate by: itself on one line, or a path or PEM text with those that it
+            was issued by.
+        threads: what BLAS and OpenMP may use; they read it when they load.
 
     Returns:
         0: the connection ended; 1: `idletime`; 2: `walltime`; 3: `maxtasks`.
@@ -140,4 +162,17 @@ def daemon(url: str, **options: Any) -> int:
 
     Source: `daemon()` in R.
     """
-    return int(runtime.serve(url, Options(**options), ticket=take_ticket()))
+    options = Options(
+        dispatcher=dispatcher,
+        asyncdial=asyncdial,
+        autoexit=autoexit,
+        cleanup=cleanup,
+        output=output,
+        idletime=idletime,
+        walltime=walltime,
+        maxtasks=maxtasks,
+        timerstart=timerstart,
+        tlscert=tlscert,
+        threads=threads,
+    )
+    return int(runtime.serve(url, options, ticket=take_ticket()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from math import inf
 
@@ -31,7 +32,7 @@ class Options:
         self.walltime = _positive("walltime", given.pop("walltime", inf))
         self.maxtasks = _whole("maxtasks", given.pop("maxtasks", inf))
         self.timerstart = int(_positive("timerstart", given.pop("timerstart", 0), zero=True))
-        self.tlscert = given.pop("tlscert", None)
+        self.tlscert = _text("tlscert", given.pop("tlscert", None))
         self.threads = _count("threads", given.pop("threads", None))
         for name in given:
             raise TypeError(f"a daemon has no option {name!r}, only {', '.join(sorted(vars(self)))}")
@@ -59,6 +60,12 @@ def _whole(name: str, value: Any) -> float:
     if number != inf and number != int(number):
         raise ValueError(f"{name}={value!r}: give a whole number, or leave it out for no limit")
     return number
+
+
+def _text(name: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name}={value!r}: give a path, or text")
+    return None if value is None else str(os.fspath(value))
 
 
 def _count(name: str, value: Any) -> int | None:
