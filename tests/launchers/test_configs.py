@@ -1,4 +1,4 @@
-"""The files in configs/ that are for schedulers: each starts daemons for real, on a fake where nothing else is here."""
+"""The files in configs/: each starts daemons for real, on a fake where nothing else is here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mirai
+from mirai import plugins
 from mirai.testing import FakeScheduler
 from tests.launchers.backends import require
 
@@ -34,6 +35,18 @@ def test_a_schedulers_file_starts_daemons(run, name):
     """Users begin with a copy of it."""
     with FakeScheduler(name):
         assert run(name) == ([1, 2], {name})
+
+
+def test_that_of_any_command_starts_daemons(run):
+    """By a shell, unless another command is given."""
+    assert run("remote_config") == ([1, 2], {"remote_config"})
+
+
+def test_there_is_a_file_for_each_launcher():
+    """One that is missing is written by every user for himself."""
+    launches = [mirai.read_profiles(path)["default"].launcher for path in CONFIGS.glob("*.yaml")]
+
+    assert sorted(launch.launcher.name for launch in launches if launch is not None) == sorted(plugins.launchers())
 
 
 def test_that_of_slurm_does_so_on_a_real_one(slurm, run):
