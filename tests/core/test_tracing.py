@@ -456,6 +456,27 @@ def test_an_exporter_that_raises_harms_no_task(use):
         assert mirai_map([1, 2], tasks.double).collect() == [2, 4]
 
 
+def test_a_map_ends_whichever_threads_resolve_its_elements(one, spans):
+    """They are resolved by who waits, who submits and the I/O thread, at the same time."""
+    maps = [mirai_map(range(300), tasks.double) for _ in range(3)]
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(lambda mp: mp.collect(), maps)) == [list(range(0, 600, 2))] * 3
+
+    assert [span.attributes["mirai.tasks"] for span in spans("mirai_map")] == [300] * 3
+
+
+def test_a_propagator_that_raises_harms_no_task(one, spans, monkeypatch):
+    """As with an exporter."""
+
+    class Broken:
+        def inject(self, *args, **kwargs):
+            raise RuntimeError("broken")
+
+    monkeypatch.setattr(propagate, "propagator", Broken())
+
+    assert mirai(tasks.double, 1).result(DEADLINE) == 2
+
+
 def test_without_a_tracer_nothing_is_recorded_nor_sent(use):
     """OpenTelemetry may be imported by any library."""
     use(None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any
 
 from mirai.runtime.tracing import Span, of_function, tracer
@@ -45,8 +44,7 @@ class TracedMap:
         self._span = span
         self._open = [span]  # until it has ended
         self._function, self._links, self._compute = function, links, compute
-        self._count = itertools.count(1)
-        self._resolved = 0
+        self._resolved: list[None] = []  # one for each: to append needs no lock
         self._total: int | None = None
 
     def element(self) -> Traced:
@@ -55,7 +53,7 @@ class TracedMap:
 
     def one_is_resolved(self) -> None:
         """Whichever thread notices."""
-        self._resolved = max(self._resolved, next(self._count))
+        self._resolved.append(None)
         self._end_if_all_are()
 
     def submitted(self, total: int) -> None:
@@ -69,7 +67,7 @@ class TracedMap:
         self._end(error)
 
     def _end_if_all_are(self) -> None:
-        if self._total is not None and self._resolved >= self._total:
+        if self._total is not None and len(self._resolved) >= self._total:
             self._end(None)
 
     def _end(self, error: BaseException | None) -> None:

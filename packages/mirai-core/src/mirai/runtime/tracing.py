@@ -97,7 +97,10 @@ class Span:
         from opentelemetry import propagate
 
         carried: dict[str, str] = {}
-        propagate.inject(carried, self._api.set_span_in_context(self._span))
+        try:
+            propagate.inject(carried, self._api.set_span_in_context(self._span))
+        except Exception:
+            log.warning("the context of span %r could not be written", self._span, exc_info=True)
         return carried
 
     def end(self, error: BaseException | str | None = None, kind: str = "", *, at: int | None = None) -> None:
