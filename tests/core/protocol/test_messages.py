@@ -5,9 +5,13 @@ from __future__ import annotations
 from mirai.protocol.messages import EVERYWHERE, Kind, Status
 
 
+def numbers(of):
+    return {name: number for name, number in vars(of).items() if name.isupper()}
+
+
 def test_numbers_keep_their_meaning():
     """A host and its daemons may be of different versions, as long as they speak the same protocol."""
-    assert {kind.name: int(kind) for kind in Kind} == {
+    assert numbers(Kind) == {
         "HELLO": 1,
         "SETUP": 2,
         "BLOB": 3,
@@ -30,5 +34,5 @@ def test_numbers_keep_their_meaning():
         "DROP": 20,
         "TRIM": 21,
     }
-    assert {status.name: int(status) for status in Status} == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
+    assert numbers(Status) == {"VALUE": 0, "ERROR": 1, "INTERRUPTED": 2, "CANCELLED": 3}
     assert EVERYWHERE == 1

@@ -15,6 +15,7 @@ from mirai.protocol.messages import Kind
 from mirai.protocol.wire import (
     ALIGNMENT,
     CHUNK,
+    FIRST_CHUNK,
     HEADER,
     HEADER_SIZE,
     Decoder,
@@ -29,12 +30,12 @@ PATTERN = bytes(range(256)) * (2 * CHUNK // 256)
 
 sizes = st.one_of(
     st.integers(0, 200),
-    st.sampled_from([CHUNK - HEADER_SIZE, CHUNK]).flatmap(lambda size: st.integers(size - 2, size + 2)),
+    st.sampled_from([FIRST_CHUNK, CHUNK - HEADER_SIZE, CHUNK]).flatmap(lambda size: st.integers(size - 2, size + 2)),
     st.integers(0, len(PATTERN)),
 )
 bodies = sizes.map(lambda size: PATTERN[size % 7 :][:size])
 frames = st.tuples(
-    st.sampled_from([*map(int, Kind)]),
+    st.integers(1, Kind.TRIM),
     st.integers(0, 2**8 - 1),
     st.integers(0, 2**16 - 1),
     st.integers(0, 2**32 - 1),
@@ -91,6 +92,18 @@ def test_many_frames_arrive_in_one_read():
     assert [frame[4] for frame in decoded(stream, [CHUNK])] == list(range(1000))
 
 
+def test_room_is_made_once_it_is_filled():
+    """Most connections have nothing but short frames; a host may have a thousand of them."""
+    decoder = Decoder()
+    assert len(decoder.space()) == FIRST_CHUNK
+
+    stream = b"".join(encode(Kind.TASK, b"abc", seq=seq) for seq in range(1000))
+    frames = decoded(stream[:FIRST_CHUNK], [CHUNK], decoder)
+    assert len(decoder.space()) > CHUNK - HEADER_SIZE - 3
+
+    assert [frame[4] for frame in frames + decoded(stream[FIRST_CHUNK:], [CHUNK], decoder)] == list(range(1000))
+
+
 def test_the_layout_is_fixed():
     """A daemon may be older than its host: what both must agree on is written down in `wire` and here."""
     frame = encode(Kind.TASK, b"body", flags=1, count=2, aux=3, seq=4)
@@ -134,7 +147,7 @@ def test_garbage_is_refused_or_waited_out(stream, piece):
     assert b"".join(map(encoded, found)) == stream[: sum(HEADER_SIZE + len(frame[5]) for frame in found)]
 
 
-@pytest.mark.parametrize("kind", [0, max(Kind) + 1, 0x47, 0xFF])
+@pytest.mark.parametrize("kind", [0, Kind.TRIM + 1, 0x47, 0xFF])
 @pytest.mark.parametrize("size", [0, 100, 2**62])
 def test_an_unknown_kind_is_refused(kind, size):
     """At the header, also where the body never comes. 0x47 is the G of `GET / HTTP/1.1`."""

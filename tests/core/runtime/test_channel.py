@@ -17,9 +17,9 @@ from mirai.protocol.wire import HEADER, HEADER_SIZE, Decoder, FrameError, encode
 from mirai.runtime.channel import AT_ONCE, SMALL, Channel
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport import kept
-from mirai.transport.sockets import receive_descriptors, send_descriptor
 from mirai.transport.tls import Trust, identity
 from mirai.transport.tls_socket import accepted, dialled
+from mirai.transport.unix import receive_descriptors, send_descriptor
 
 LARGE = bytes(range(256)) * 40_000  # ten times what a socket holds
 

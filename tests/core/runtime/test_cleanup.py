@@ -44,15 +44,15 @@ def changed(tmp_path, monkeypatch):
     ("value", "expected"),
     [
         (True, Cleanup.NAMES | Cleanup.ENVIRONMENT),
-        (False, Cleanup(0)),
+        (False, 0),
         ("True", Cleanup.NAMES | Cleanup.ENVIRONMENT),
-        ("false", Cleanup(0)),
-        (0, Cleanup(0)),
+        ("false", 0),
+        (0, 0),
         (1, Cleanup.NAMES),
         ("2", Cleanup.MODULES),
         (4, Cleanup.ENVIRONMENT),
         (8, Cleanup.COLLECT),
-        (15, Cleanup(15)),
+        (15, 15),
     ],
 )
 def test_what_to_clean_up(value, expected):
@@ -96,7 +96,7 @@ def test_what_everywhere_leaves_is_the_new_baseline(main):
 
 def test_names_stay_where_that_is_asked_for(main):
     """`cleanup=False` is for who wants to keep state."""
-    baseline = Baseline(Cleanup(0), sys.modules["__main__"])
+    baseline = Baseline(0, sys.modules["__main__"])
 
     main["new"] = 1
     baseline.restore()
@@ -107,7 +107,7 @@ def test_names_stay_where_that_is_asked_for(main):
 def test_main_itself_is_put_back(main):
     """Some libraries replace it for a while."""
     module = sys.modules["__main__"]
-    baseline = Baseline(Cleanup(0), module)
+    baseline = Baseline(0, module)
 
     del sys.modules["__main__"]
     baseline.restore()

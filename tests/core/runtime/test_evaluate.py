@@ -13,7 +13,6 @@ import pytest
 from mirai.protocol import serialize
 from mirai.protocol.messages import Status
 from mirai.runtime import evaluate
-from mirai.runtime.cleanup import Cleanup
 from mirai.runtime.evaluate import Evaluator, Interrupted, Leave, describe, run_source, seed
 from tests.core.tasks import Picky, Unpicklable, Unprintable, double
 
@@ -28,7 +27,7 @@ def main(monkeypatch):
 
 @pytest.fixture
 def evaluator(main):
-    return Evaluator(Cleanup(0))
+    return Evaluator(0)
 
 
 def run(evaluator, task, *args, extras=None, everywhere=False, **kwargs):

@@ -18,7 +18,7 @@ from mirai.protocol.messages import Kind
 from mirai.protocol.wire import Decoder, FrameError
 from mirai.transport import shared
 from mirai.transport.shared import Arena, Exchange
-from mirai.transport.sockets import receive_descriptors, send_descriptor
+from mirai.transport.unix import receive_descriptors, send_descriptor
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not shared.AVAILABLE, reason="this system has no memfd_create")

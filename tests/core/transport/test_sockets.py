@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mirai.transport import schemes, sockets
+from mirai.transport import schemes, sockets, unix
 from mirai.transport.urls import LONGEST_PATH, TLS_SCHEMES
 from tests.core.transport.conftest import CARRIERS, accept, is_readable, receive, run, session_identity
 
@@ -115,7 +115,7 @@ def test_missing_directory_is_named():
 )
 def test_who_is_welcome(peer, welcome):
     """Root can do what it likes anyway; other users can not."""
-    assert sockets.is_welcome(peer, user=1000) == welcome
+    assert unix.is_welcome(peer, user=1000) == welcome
 
 
 @pytest.mark.skipif(not hasattr(socket, "SO_PEERCRED"), reason="this system does not tell who dials")
@@ -124,13 +124,13 @@ def test_peer_is_told_by_its_user(carrier, ends):
     """Above all at abstract addresses, which anybody can dial."""
     _, far = ends
 
-    assert sockets.peer_uid(far) == os.getuid()
+    assert unix.peer_uid(far) == os.getuid()
 
 
 @local
 def test_strangers_are_turned_away(carrier, listener, monkeypatch):
     """They are not even handed to those who would ask for a ticket."""
-    monkeypatch.setattr(sockets, "peer_uid", lambda _: os.getuid() + 1)
+    monkeypatch.setattr(unix, "peer_uid", lambda _: os.getuid() + 1)
     with carrier.dial(listener.url) as stranger:
         assert is_readable(listener)
         assert listener.accept() is None

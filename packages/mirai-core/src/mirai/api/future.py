@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-KINDS: dict[int, str] = {Status.ERROR: "MiraiError", Status.INTERRUPTED: "MiraiInterrupt", Status.CANCELLED: "Canceled"}
-VALUE, ERROR = int(Status.VALUE), int(Status.ERROR)  # members of an enumeration are slow to look up
+KINDS = {Status.ERROR: "MiraiError", Status.INTERRUPTED: "MiraiInterrupt", Status.CANCELLED: "Canceled"}
+VALUE, ERROR = Status.VALUE, Status.ERROR
 NESTED = 2  # times that `conclude` is called where its thread is in the middle of what its lock guards, until it does
 LOST = 200  # times where another thread has that lock: most likely it was left by an exception, and keeps it for ever
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from math import inf
 
 LEAVE = 5.0  # seconds before its end that a daemon leaves: time to send a result, and to clean up
@@ -13,7 +12,7 @@ def has_time(expected: float, left: float) -> bool:
     return expected <= left - LEAVE
 
 
-class Exit(IntEnum):
+class Exit:
     """Why a daemon left: its exit code."""
 
     DISCONNECTED = 0
@@ -44,7 +43,7 @@ class Limits:
         self._started = now
         self._idle_since = now
 
-    def task_done(self, now: float) -> Exit | None:
+    def task_done(self, now: float) -> int | None:
         """A task was evaluated (copies of an `everywhere` do not count): why to leave now, if so."""
         self._done += 1
         self._idle_since = now
@@ -62,7 +61,7 @@ class Limits:
             return self._leave
         return min(self._idle_since + self._idletime, self._started + self._walltime, self._leave)
 
-    def reached(self, now: float) -> Exit | None:
+    def reached(self, now: float) -> int | None:
         """Why the daemon should leave now, between two tasks."""
         if self._done >= self._maxtasks:
             return Exit.MAXTASKS

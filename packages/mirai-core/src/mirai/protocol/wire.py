@@ -41,10 +41,11 @@ SHARED = 0x80  # a flag: the body is in shared memory
 BLOCK = struct.Struct("<QQQQ")  # a body that is there
 LARGE = 1 << 19  # bytes of a body from which on it is read-only, so that it makes no difference how it came
 CHUNK = 65536  # what is read at once; `recv` of more pays for fresh memory at every call
+FIRST_CHUNK = 4096  # until once there is more: most connections have nothing but short frames, now and then
 ALIGNMENT = 64
 MOST_BUFFERS = 0xFFFF  # of one frame: the header has two bytes for their count
 
-_LAST_KIND = max(Kind)
+_LAST_KIND = Kind.TRIM
 _TLS = (21, 22)  # what its records begin with that come first: alert, handshake (RFC 8446, 5.1)
 
 
@@ -113,7 +114,7 @@ class Decoder:
         """Frames with a body over `limit` bytes are refused before `memory`, for bodies over a chunk, is set aside."""
         self.limit = limit
         self._memory = memory
-        self._chunk = bytearray(CHUNK)
+        self._chunk = bytearray(FIRST_CHUNK)
         self._view = memoryview(self._chunk)
         self._filled = 0
         self._large: tuple[int, int, int, int, int, memoryview] | None = None
@@ -158,10 +159,13 @@ class Decoder:
                 self._check(kind, size)
             frames.append((kind, flags, count, aux, seq, chunk[start:stop]))
             at = stop
-        rest = end - at
-        if rest and at:
+        self._filled = rest = end - at
+        if end == len(chunk) < CHUNK:
+            self._chunk = bytearray(CHUNK)
+            self._view = memoryview(self._chunk)
+            self._chunk[:rest] = chunk[at:end]
+        elif rest and at:
             chunk[:rest] = chunk[at:end]
-        self._filled = rest
         return frames
 
     def _check(self, kind: int, size: int) -> None:

@@ -12,7 +12,7 @@ from mirai.protocol.wire import Decoder, FrameError
 from mirai.runtime.poller import READ, WRITE
 from mirai.transport import kept, vouching
 from mirai.transport.schemes import PeerError
-from mirai.transport.sockets import comes_from, receive_descriptors, send_descriptor
+from mirai.transport.unix import comes_from, receive_descriptors, send_descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

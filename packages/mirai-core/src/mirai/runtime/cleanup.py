@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import IntFlag
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Cleanup(IntFlag):
+class Cleanup:
     """What is put back after each task."""
 
     NAMES = 1  # in `__main__`
@@ -24,7 +23,7 @@ class Cleanup(IntFlag):
     DEFAULT = NAMES | ENVIRONMENT
 
 
-def parse(value: bool | int | str) -> Cleanup:
+def parse(value: bool | int | str) -> int:
     """`True` is the default, `False` nothing; a number is a sum of bits.
 
     Raises:
@@ -32,19 +31,18 @@ def parse(value: bool | int | str) -> Cleanup:
     """
     text = str(value).lower()
     if text in ("true", "false"):
-        return Cleanup.DEFAULT if text == "true" else Cleanup(0)
+        return Cleanup.DEFAULT if text == "true" else 0
     if text.isdecimal() and int(text) < 16:
-        return Cleanup(int(text))
+        return int(text)
     raise ValueError(f"cleanup={value!r}: give True, False or a sum of 1, 2, 4 and 8")
 
 
 class Baseline:
     """What to go back to: taken at the start, and again after each `everywhere`."""
 
-    def __init__(self, what: Cleanup, main: ModuleType) -> None:
+    def __init__(self, what: int, main: ModuleType) -> None:
         self._module = main
         self._main = main.__dict__
-        # Not the flags themselves: `&` on those takes two microseconds.
         self._restores_names = bool(what & Cleanup.NAMES)
         self._restores_modules = bool(what & Cleanup.MODULES)
         self._restores_environment = bool(what & Cleanup.ENVIRONMENT)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mirai.runtime.local_launcher import LocalProcess
     from mirai.runtime.meeting import Arrival
 
-RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
+RESULT = Kind.RESULT
 NEVER_REACHED = "Connection reset: its daemon left before everywhere() reached it"
 
 

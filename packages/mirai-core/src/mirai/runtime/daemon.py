@@ -6,11 +6,11 @@ the task in hand, to give back those not begun, to say where it is, to leave.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # without enumerations, which take 0.2 MB
+import _socket
 import _thread
 import errno
 import os
-import signal
-import socket
 import sys
 import time
 from collections import deque
@@ -32,6 +32,7 @@ from mirai.transport.urls import remove_local
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
     from typing import Any
 
@@ -46,8 +47,7 @@ REDIAL = 0.25  # seconds between two attempts, at most
 SWITCH = 0.0005  # seconds after which the control thread is heard while the task is hot Python code
 FAILED = 10  # exit code of a daemon that could not begin
 
-# Looking a member up in its enumeration takes longer than all else about a frame.
-TASK, RESULT, CANCELLED = int(Kind.TASK), int(Kind.RESULT), int(Status.CANCELLED)
+TASK, RESULT, CANCELLED = Kind.TASK, Kind.RESULT, Status.CANCELLED
 LARGEST_AUX = 0xFFFFFFFF
 
 
@@ -143,7 +143,7 @@ class Daemon:
                 if self._leaving:
                     return None
 
-    def _say_goodbye(self, reason: Exit) -> None:
+    def _say_goodbye(self, reason: int) -> None:
         """Leave on our own: the host gives what we have not begun to others."""
         self._exit = reason
         self._data.sendall(encode(Kind.BYE, aux=reason))
@@ -182,7 +182,7 @@ class Daemon:
         self._evaluator.place = self._place if setup["shared"] else _as_it_is
         self._evaluator.baseline.take()
 
-    def _evaluate(self, frame: Frame) -> Exit | None:
+    def _evaluate(self, frame: Frame) -> int | None:
         """Evaluate a task and answer; why to leave after it, if so."""
         _, flags, count, blob, seq, body = frame
         start = time.monotonic()
@@ -303,7 +303,7 @@ class Daemon:
             self._host_left()
 
     def _receive(self, space: memoryview, descriptors: deque[int]) -> int:
-        from mirai.transport.sockets import passes_descriptors, receive_descriptors
+        from mirai.transport.unix import passes_descriptors, receive_descriptors
 
         if passes_descriptors(self._control):
             return receive_descriptors(self._control, space, descriptors)
@@ -327,7 +327,7 @@ class Daemon:
         if self._options.autoexit is not True:
             return False
         try:
-            return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            return not self._control.recv(1, _socket.MSG_PEEK | _socket.MSG_DONTWAIT)
         except BlockingIOError:
             return False
         except OSError:

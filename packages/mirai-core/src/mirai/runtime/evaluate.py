@@ -29,7 +29,7 @@ evaluating = 0  # tasks in evaluation in this process, nested ones too
 mapping = False  # whether the one in evaluation is an element of a map
 
 NOTHING = (0, b"")
-VALUE, ERROR, INTERRUPTED = map(int, (Status.VALUE, Status.ERROR, Status.INTERRUPTED))  # members are slow to look up
+VALUE, ERROR, INTERRUPTED = Status.VALUE, Status.ERROR, Status.INTERRUPTED
 
 
 class Interrupted(BaseException):
@@ -64,7 +64,7 @@ class Failure:
 class Evaluator:
     """Evaluates serialized tasks in this process, one at a time."""
 
-    def __init__(self, what: cleanup.Cleanup) -> None:
+    def __init__(self, what: int) -> None:
         """`what` is put back after each task."""
         self.armed = 0  # the task that may be interrupted now, 0 for none
         self.target = 0  # the task that is to be interrupted
@@ -308,7 +308,7 @@ def describe(error: BaseException, serializers: Serializers | None = None) -> Fa
     return Failure(message, classes, list(traceback.extract_tb(frames)), text, original)
 
 
-def not_mapped(error: OSError) -> tuple[Status, Serialized]:
+def not_mapped(error: OSError) -> tuple[int, Serialized]:
     """What becomes of a task whose arguments are in shared memory that this process cannot map."""
     failure = describe(error)
     failure.message = f"its arguments are in shared memory that its daemon cannot map: {error}"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found]  # without enumerations, which take 0.2 MB of a daemon
 import _thread
-import signal
 import sys
 import time
 

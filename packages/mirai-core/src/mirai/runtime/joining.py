@@ -99,7 +99,7 @@ def join(
 
 def _see_whose(sock: socket.socket, url: str) -> None:
     """Without a ticket all that speaks for a host is that it is this user's, or root's."""
-    from mirai.transport.sockets import is_welcome, peer_uid
+    from mirai.transport.unix import is_welcome, peer_uid
 
     owner = peer_uid(sock)
     if not is_welcome(owner, os.getuid()):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mirai.runtime.lead import Timer
     from mirai.runtime.peer import Peer
 
-RESULT = int(Kind.RESULT)  # looking a member up in its enumeration takes longer than all else about a frame
+RESULT = Kind.RESULT
 TIDY = 0.5  # seconds until what has been lent and borrowed is looked through again
 
 

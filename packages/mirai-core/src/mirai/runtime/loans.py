@@ -7,7 +7,7 @@ import time
 from math import inf
 
 from mirai.transport import shared
-from mirai.transport.sockets import send_descriptor
+from mirai.transport.unix import send_descriptor
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mirai.runtime.meeting import Arrival
     from mirai.transport import shared
 
-TASK = int(Kind.TASK)  # looking a member up in its enumeration takes longer than all else about a frame
+TASK = Kind.TASK
 
 
 class Peer:

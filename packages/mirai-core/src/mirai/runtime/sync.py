@@ -18,7 +18,6 @@ from mirai.protocol.scheduler import NEW, OVER, Counts
 from mirai.protocol.serialize import joined
 from mirai.protocol.serializers import Serializers
 from mirai.protocol.shares import needed
-from mirai.runtime.cleanup import Cleanup
 from mirai.runtime.evaluate import Evaluator
 from mirai.runtime.lead import Timer
 from mirai.runtime.seeding import Kept
@@ -48,7 +47,7 @@ class Sync:
     place = staticmethod(shared.keep)  # what is private stays so
     deferred: ClassVar[set[Task]] = set()  # always empty, as arguments are there when asked for
 
-    def __init__(self, what: Cleanup, *, seeded: bool = False, serializers: Serializers | None = None) -> None:
+    def __init__(self, what: int, *, seeded: bool = False, serializers: Serializers | None = None) -> None:
         """Make one.
 
         Args:

@@ -14,7 +14,7 @@ from mirai.protocol.handshake import Hello
 from mirai.protocol.messages import Kind
 from mirai.protocol.wire import Decoder, encode
 from mirai.transport.schemes import dial
-from mirai.transport.sockets import is_welcome, peer_uid
+from mirai.transport.unix import is_welcome, peer_uid
 from mirai.transport.urls import DIRECTORY, VISITORS
 
 if TYPE_CHECKING:

@@ -57,6 +57,11 @@ def dial(url: str, timeout: float = 10.0, tls: str | None = None) -> socket.sock
         PeerError: who is there is not who it should be, or speaks something else.
     """
     _check_tls(url, tls)
+    if parse(url).scheme in ("ipc", "abstract"):
+        from mirai.transport import unix
+
+        if unix.HAVE_UNIX:
+            return unix.dial(url, timeout)
     return _transport(url).dial(url, timeout, tls)
 
 
@@ -86,9 +91,9 @@ def _transport(url: str) -> Transport:
         from mirai.transport import memory
 
         return memory
-    from mirai.transport import sockets
+    from mirai.transport import sockets, unix
 
-    if scheme == "ipc" and not sockets.HAVE_UNIX:
+    if scheme == "ipc" and not unix.HAVE_UNIX:
         from mirai.transport import nng
 
         return nng

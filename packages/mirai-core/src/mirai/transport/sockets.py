@@ -11,30 +11,20 @@ import errno
 import os
 import socket
 import stat
-import struct
 import time
 
+from mirai.transport import unix
 from mirai.transport.schemes import failure
 from mirai.transport.urls import TLS_SCHEMES, Address, parse
 
 TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
 if TYPE_CHECKING:
-    from collections import deque
-
     from mirai.transport.tls import Identity
-
-HAVE_UNIX = hasattr(socket, "AF_UNIX")
-
-AGAIN = 0.005  # seconds until somebody is dialled again who has not accepted others yet
 
 _BACKLOG = 1024
 
 # Nagle's algorithm would hold small frames back; a peer that vanished is noticed in a minute: tcp(7).
 _TCP_OPTIONS = {"TCP_NODELAY": 1, "TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-
-_UCRED = struct.Struct("iII")  # pid, uid, gid
-_INT = struct.Struct("i")
-_CONTROL = 64  # bytes for descriptors, of which one comes at a time
 
 
 class SocketListener:
@@ -83,7 +73,7 @@ class SocketListener:
                     return self._clothe(connection)
                 except OSError:
                     connection.close()  # it has left already
-            elif is_welcome(peer_uid(connection), os.getuid()):
+            elif unix.is_welcome(unix.peer_uid(connection), os.getuid()):
                 return connection
             else:
                 connection.close()
@@ -114,19 +104,14 @@ def listen(url: str, tls: Identity | None = None) -> SocketListener:
 
 def dial(url: str, timeout: float, tls: str | None = None) -> socket.socket:
     address = parse(url)
+    if address.port is None:
+        return unix.dial(url, timeout)
     if address.scheme in ("tls+tcp", "ws", "wss"):
         return _dial_clothed(url, address, timeout, tls)
     try:
-        if address.port is not None:
-            return _dial_tcp(address, timeout)
-        return _dial_unix(address.place if address.scheme == "ipc" else "\0" + address.place, timeout)
+        return _dial_tcp(address, timeout)
     except OSError as error:
         raise failure("dial", url, error) from None
-
-
-def is_welcome(peer: int | None, user: int) -> bool:
-    """Whether a process of user id `peer` (None: the system does not tell) may connect to one of `user`."""
-    return peer is None or peer in (user, 0)
 
 
 def _listen_at_path(path: str) -> socket.socket:
@@ -163,26 +148,6 @@ def _is_stale(path: str) -> bool:
     # Of another type, so that a listener is not disturbed: EPROTOTYPE, not ECONNREFUSED, says that it is there.
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
         return probe.connect_ex(path) == errno.ECONNREFUSED
-
-
-def _dial_unix(name: str, timeout: float) -> socket.socket:
-    connection = socket.socket(socket.AF_UNIX)
-    deadline = time.monotonic() + timeout
-    try:
-        connection.settimeout(timeout)
-        while True:
-            try:
-                connection.connect(name)
-                break
-            except BlockingIOError:  # more have dialled than it has accepted as yet: connect(2), EAGAIN
-                if time.monotonic() > deadline:
-                    raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-                time.sleep(AGAIN)
-    except BaseException:
-        connection.close()
-        raise
-    connection.settimeout(None)
-    return connection
 
 
 def _dial_tcp(address: Address, timeout: float) -> socket.socket:
@@ -240,43 +205,3 @@ def _set_tcp_options(connection: socket.socket) -> None:
     for name, value in _TCP_OPTIONS.items():
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def peer_uid(connection: socket.socket) -> int | None:
-    if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(credentials)[1])
-
-
-def passes_descriptors(connection: socket.socket) -> bool:
-    """Whether it is a Unix socket, at this end at least."""
-    return HAVE_UNIX and getattr(connection, "family", None) == socket.AF_UNIX
-
-
-def comes_from(connection: socket.socket, pid: int) -> bool:
-    """Whether process `pid` of this machine made the connection, itself: then descriptors can be passed on it."""
-    if not passes_descriptors(connection) or not hasattr(socket, "SO_PEERCRED"):
-        return False
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    return int(_UCRED.unpack(credentials)[0]) == pid
-
-
-def send_descriptor(connection: socket.socket, data: bytes, descriptor: int) -> int:
-    """Send `data` with a copy of a descriptor; how much of it was sent."""
-    ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, _INT.pack(descriptor))]
-    return connection.sendmsg([data], ancillary)
-
-
-def receive_descriptors(connection: socket.socket, space: memoryview, descriptors: deque[int]) -> int:
-    """As `recv_into`; descriptors that came with the bytes are appended, -1 for one that was lost.
-
-    A frame that came with one is whole no sooner than it, as the system never joins what follows it: unix(7).
-    """
-    n, ancillary, flags, _ = connection.recvmsg_into([space], _CONTROL, socket.MSG_CMSG_CLOEXEC)
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            descriptors += (_INT.unpack_from(data, at)[0] for at in range(0, len(data) - len(data) % 4, 4))
-    if flags & socket.MSG_CTRUNC:
-        descriptors.append(-1)  # this process may open no more files
-    return n

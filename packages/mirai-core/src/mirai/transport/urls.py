@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections import namedtuple
@@ -100,8 +99,10 @@ def make_local(url: str) -> None:
     address = parse(url)
     directory = os.path.dirname(address.place)
     if address.scheme == "ipc" and os.path.basename(directory).startswith(DIRECTORY):
-        with contextlib.suppress(FileExistsError):
+        try:
             os.mkdir(directory, 0o700)
+        except FileExistsError:
+            pass
 
 
 def remove_local(url: str) -> None:
@@ -109,10 +110,11 @@ def remove_local(url: str) -> None:
     address = parse(url)
     directory = os.path.dirname(address.place)
     if address.scheme == "ipc" and os.path.basename(directory).startswith(DIRECTORY):
-        with contextlib.suppress(OSError):
-            os.unlink(address.place)
-        with contextlib.suppress(OSError):
-            os.rmdir(directory)
+        for remove, path in ((os.unlink, address.place), (os.rmdir, directory)):
+            try:
+                remove(path)
+            except OSError:
+                pass
         _made.pop(directory, None)
 
 
@@ -138,8 +140,10 @@ def _remove_unused() -> None:
     """Directories that this process made, not one that it was forked from, and that nobody listens in."""
     for directory, pid in list(_made.items()):
         if pid == os.getpid():
-            with contextlib.suppress(OSError):
+            try:
                 os.rmdir(directory)
+            except OSError:
+                pass
 
 
 def _parse_host_and_port(url: str, rest: str) -> tuple[str, int]:
