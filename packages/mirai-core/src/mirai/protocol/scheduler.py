@@ -158,8 +158,15 @@ class Scheduler:
 
     def task_arrived(self, task: Task, now: float) -> Sequence[Action]:
         """Queue a task, or give it to an idle daemon. One that was cancelled already never arrives."""
-        self.task_queued(task)
-        return self._assign(now) if self._idle else ()
+        idle = self._idle
+        if not idle or self._mortal or self._barriers or self._crowded or self._queue or task.cancelled:
+            self.task_queued(task)
+            return self._assign(now) if idle else ()
+        # As it is where one task after the other is waited for.
+        self._queued(task)
+        actions: list[Action] = []
+        self._give(next(reversed(idle.values())), [task], actions)
+        return actions
 
     def task_queued(self, task: Task) -> None:
         """The same where no daemon is idle. Whole or not at all, whatever interrupts it: only its end is a call."""
