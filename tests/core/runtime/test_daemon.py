@@ -76,6 +76,15 @@ def test_a_daemon_whose_host_went_before_the_first_task_begins_none(url, start_d
 # Its limits
 
 
+def test_a_local_daemon_imports_next_to_nothing(one):
+    """There may be one for each core: what it imports takes more room, and time at its start, than all that it does."""
+    unwanted = ("asyncio", "enum", "logging", "pickle", "pynng", "re", "signal", "socket", "ssl", "threading", "typing")
+    # A function that is there: to evaluate source text takes some of these.
+    imported = mirai(eval, f"[name for name in {unwanted} if name in __import__('sys').modules]").result(DEADLINE)
+
+    assert imported == []
+
+
 def test_a_daemon_whose_host_resets_leaves(url, start_daemon):
     """With 0."""
     with daemons(url=url):
