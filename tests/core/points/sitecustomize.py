@@ -38,11 +38,20 @@ WATCHED: dict[str, set[str] | None] = {
 }
 
 
-def watch(reached: Callable[[str, int], object]) -> None:
+# What a host does before a daemon has connected is no exchange yet.
+FIRST = {"host": "offer", "daemon": ""}
+
+
+def watch(side: str, reached: Callable[[str, int], object]) -> None:
     """Call `reached(file, line)` before each line of the exchange, in all threads that begin from now on, and this."""
+    first = FIRST[side]
 
     def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal first
         code = frame.f_code
+        if first and code.co_name != first:
+            return None
+        first = ""
         file = "/".join(code.co_filename.rsplit("/", 2)[1:])
         if file not in WATCHED or code.co_name.startswith("<"):
             return None
@@ -71,7 +80,7 @@ def watch(reached: Callable[[str, int], object]) -> None:
     sys.settrace(trace)
 
 
-def arm(file: str, line: str, nth: str) -> None:
+def arm(side: str, file: str, line: str, nth: str) -> None:
     """End this process there."""
     visits = 0
 
@@ -82,10 +91,10 @@ def arm(file: str, line: str, nth: str) -> None:
             if visits == int(nth):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    watch(reached)
+    watch(side, reached)
 
 
-def note(path: str) -> None:
+def note(side: str, path: str) -> None:
     """Write each point to a file, as it is reached."""
     visits: dict[tuple[str, int], int] = {}
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -95,10 +104,13 @@ def note(path: str) -> None:
         if n <= VISITS:
             os.write(fd, f"{file} {line} {n}\n".encode())
 
-    watch(reached)
+    watch(side, reached)
 
 
 if said := os.environ.get(VARIABLE):
     side, *place = said.split(" ")
     if side == ("daemon" if "MIRAI_LAUNCH" in os.environ else "host"):
-        (note if place[0] == "note" else arm)(*place[1 if place[0] == "note" else 0 :])
+        if place[0] == "note":
+            note(side, place[1])
+        else:
+            arm(side, *place)

@@ -75,18 +75,18 @@ def test_a_daemon_killed_at_any_point(share, monkeypatch, tmp_path):
         run_with_a_daemon(retry=0)
     points = chosen((tmp_path / "points").read_text().splitlines(), share)
     before = descriptors()
-    killed = 0
+    missed = []
     for i, point in enumerate(points):
         with monkeypatch.context() as patch:
             patch.setenv(VARIABLE, f"daemon {point}")
-            killed += run_with_a_daemon(retry=i % 2, where=point, disarm=lambda: patch.delenv(VARIABLE))
+            if not run_with_a_daemon(retry=i % 2, where=point, disarm=lambda: patch.delenv(VARIABLE)):
+                missed.append(point)
         gc.collect()
         wait_until(lambda: not has_memory(), lambda: f"the host to let go of what a daemon left at {point}")
         wait_until(lambda: len(descriptors()) <= len(before), lambda: f"descriptors to be closed: {descriptors()}")
         assert not psutil.Process().children(), point
 
-    print(f"daemons: {len(points)} points, killed at {killed}")
-    assert killed > 0.8 * len(points), "points that are not reached are not tried"
+    assert_tried("daemon", points, missed)
 
 
 def run_with_a_daemon(*, retry, where="", disarm=lambda: None):
@@ -127,19 +127,25 @@ def test_a_host_killed_at_any_point(share, start_host, tmp_path):
     assert start_host(HOST, environment).end()[::2] == (0, "")
     points = chosen((tmp_path / "points").read_text().splitlines(), share)
     before = names()
-    killed = 0
+    missed = []
     for point in points:
         host = start_host(HOST, {**os.environ, VARIABLE: f"host {point}"})
         code, output, errors = host.end()
         assert code in (0, -signal.SIGKILL), (point, errors)
         assert errors == "", point
-        killed += code != 0
+        if code == 0:
+            missed.append(point)
         for pid in map(int, output.split()):
             wait_until(lambda pid=pid: is_gone(pid), f"daemon {pid} to leave, its host killed at {point}")
         wait_until(lambda: names() == before, lambda: f"{names() - before} to go, the host killed at {point}")
 
-    print(f"hosts: {len(points)} points, killed at {killed}")
-    assert killed > 0.8 * len(points), "points that are not reached are not tried"
+    assert_tried("host", points, missed)
+
+
+def assert_tried(side, points, missed):
+    """Some are reached only when two threads meet in a certain way: for `pytest -s`, which these were."""
+    print(f"{side}: killed at {len(points) - len(missed)} of {len(points)} points; not reached: {missed}")
+    assert len(missed) < 0.2 * len(points)
 
 
 def names():
