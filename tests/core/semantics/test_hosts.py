@@ -469,3 +469,5 @@ def test_a_notebook_can_be_interrupted(notebook):
 def test_status_is_a_table_in_a_notebook(notebook):
     """Not the inside of a dataclass."""
     assert value(notebook("status()")).splitlines()[0].startswith("2 daemons connected at ipc://")
+    for cell in ("status()", "info()", "mp = mirai_map([1, 2], abs)\nmp.collect()\nmp.report()"):
+        assert "<table" in notebook(cell)[-1][1]["text/html"]
