@@ -45,14 +45,14 @@ def test_a_report_has_a_row_for_each_daemon_and_its_times_add_up(two):
     """Queue, way, evaluation, nothing to do: each second of each daemon is one of them."""
     report = wait_for(mirai_map([1, 0, 2, 4] * 5, sleep_or_fail))
 
-    assert (report.tasks, report.done, report.failed) == (20, 20, 5)
+    assert (report.tasks, report.done, report.failures) == (20, 20, 5)
     assert [row.i for row in report.rows] == [1, 2]
     assert sum(row.tasks for row in report.rows) == 20
-    assert sum(row.failed for row in report.rows) == 5
+    assert sum(row.failures for row in report.rows) == 5
     for row in report.rows:
         assert row.compute >= row.tasks * SLEEP
         assert row.compute + row.transfer + row.idle + row.other == pytest.approx(report.wall, abs=0.002)
-        assert row.wait > 0
+        assert row.queue_wait > 0
     assert report.advice == "5 of 20 tasks failed: mp[1].data says why."
 
 
@@ -62,12 +62,13 @@ def test_a_report_prints_as_a_table(two):
 
     first, head, *rows = str(report).splitlines()
     assert re.fullmatch(r"8 of 8 tasks done, in [\d.]+ m?s", first)
-    assert head.split() == ["daemon", "tasks", "failed", "wait", "compute", "transfer", "idle"]
+    heads = ["daemon", "tasks", "queue wait", "transfer", "compute", "idle", "failures"]
+    assert re.split("  +", head.strip()) == heads
     assert [row.split()[0] for row in rows[:-1]] == ["1", "2", "all"]
     assert rows[-1] == report.advice
     assert repr(report) == str(report)
     html = ET.fromstring(f"<body>{report._repr_html_()}</body>")
-    assert [cell.text for cell in html.findall(".//th")] == head.split()
+    assert [cell.text for cell in html.findall(".//th")] == heads
     assert json.loads(json.dumps(report.to_dict()))["rows"][0]["tasks"] == report.rows[0].tasks
 
 
@@ -97,8 +98,8 @@ def test_a_task_that_was_lost_with_its_daemon_is_in_its_row(two):
     """It is that daemon's failure."""
     report = wait_for(mirai_map([0, 1, 2, 3], leave))
 
-    assert report.failed == 1
-    assert sum(row.failed for row in report.rows) == 1
+    assert report.failures == 1
+    assert sum(row.failures for row in report.rows) == 1
 
 
 def test_cancelled_tasks_that_never_began_are_no_daemons(two):
@@ -108,7 +109,7 @@ def test_cancelled_tasks_that_never_began_are_no_daemons(two):
     mp.cancel()
     wait_until(lambda: sum(row.tasks for row in mp.report().rows) == 2, "both daemons to answer")
 
-    assert (mp.report().done, mp.report().failed) == (10, 10)
+    assert (mp.report().done, mp.report().failures) == (10, 10)
 
 
 def test_a_daemon_without_a_task_counts_as_idle(two):

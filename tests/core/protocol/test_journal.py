@@ -167,6 +167,18 @@ def test_mirais_of_others_between_do_not_shift_places():
     assert [task.place for task in journal.history([FIRST, FIRST + 7])] == [0, 1]
 
 
+def test_what_is_being_noted_is_not_read():
+    """A report may be asked for while another thread is in the middle of an answer."""
+    journal, work = journal_of(2), Work(1, 0.0)
+    a, b = tasks_of(journal, 0, 1)
+    work.given(10.0)
+    answer(work, [a], [1.0], 11.0)
+    journal._ids.append(b.future.id)
+    journal._durations.append(1.0)
+
+    assert [task.place for task in journal.history(ids(2))] == [0]
+
+
 @pytest.mark.parametrize("together", [1, 50])
 def test_a_task_takes_few_bytes(together):
     """Of a million tasks nobody may ask for a report."""

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from mirai.api.future import Mirai
     from mirai.protocol.journal import Done, Journal, Work
 
-HEAD = ("daemon", "tasks", "failed", "wait", "compute", "transfer", "idle")
+TIMES = ("queue wait", "transfer", "compute", "idle")
 TINY = 1e-6  # seconds: what is left of sums that are the same but for rounding
 
 
 @dataclass(frozen=True)
 class ReportRow:
-    """What one daemon did for a map; times are seconds, and but for `wait` add up to the time that it was there."""
+    """What one daemon did for a map; times are seconds, which but for `queue_wait` add up to the time it was there."""
 
     i: int  # as `status()` has it; 0: this process
     tasks: int  # that it finished, or was lost with
-    failed: int  # of these
-    wait: float  # of a task, on average, from its submission until it began
-    compute: float  # it evaluated
+    failures: int  # of these
+    queue_wait: float  # of a task, on average, from its submission until it began
     transfer: float  # it had tasks or their results were on their way, and did not evaluate
+    compute: float  # it evaluated
     idle: float  # it had nothing to do
     other: float  # it evaluated tasks that are not of the map
 
@@ -44,7 +44,7 @@ class Report:
 
     tasks: int
     done: int  # of these: values, errors and those that were cancelled
-    failed: int  # of these: all but the values
+    failures: int  # of these: all but the values
     wall: float  # seconds from the first submission to the last answer
     rows: tuple[ReportRow, ...]  # of the daemons that had any of its tasks
     unused: int  # daemons that had none
@@ -65,7 +65,7 @@ class Report:
         return "".join([table.line(self._title()), table.as_html(*self._table()), *below])
 
     def _title(self) -> str:
-        failed = f", {self.failed} failed" if self.failed else ""
+        failed = f", {self.failures} failed" if self.failures else ""
         return f"{self.done} of {self.tasks} tasks done{failed}, in {seconds(self.wall)}"
 
     def _unused(self) -> list[str]:
@@ -77,19 +77,19 @@ class Report:
         had_others = any(row.other for row in self.rows)
         times = [_times(row, had_others) for row in self.rows]
         rows: list[tuple[object, ...]] = [
-            (row.i or "here", row.tasks, row.failed, *map(seconds, its))
+            (row.i or "here", row.tasks, *map(seconds, its), row.failures)
             for row, its in zip(self.rows, times, strict=True)
         ]
         if len(rows) > 1:
             tasks = sum(row.tasks for row in self.rows)
-            wait = sum(row.wait * row.tasks for row in self.rows) / max(1, tasks)
+            wait = sum(row.queue_wait * row.tasks for row in self.rows) / max(1, tasks)
             _, *sums = (sum(column) for column in zip(*times, strict=True))
-            rows.append(("all", tasks, sum(row.failed for row in self.rows), *map(seconds, (wait, *sums))))
-        return (*HEAD, "other") if had_others else HEAD, rows
+            rows.append(("all", tasks, *map(seconds, (wait, *sums)), sum(row.failures for row in self.rows)))
+        return ("daemon", "tasks", *TIMES, *(["other"] if had_others else []), "failures"), rows
 
 
 def _times(row: ReportRow, had_others: bool) -> tuple[float, ...]:
-    times = row.wait, row.compute, row.transfer, row.idle
+    times = row.queue_wait, row.transfer, row.compute, row.idle
     return (*times, row.other) if had_others else times
 
 
@@ -103,7 +103,7 @@ def report(mirais: Sequence[Mirai[Any]], journal: Journal, keys: Sequence[Any] |
     for task in history:
         of_row[task.row].append(task)
     works: dict[int, list[Work]] = defaultdict(list)
-    for work in journal.parts:
+    for work in list(journal.parts):  # others may be added meanwhile
         works[work.row].append(work)
     rows = tuple(_row(i, of_row[i], works[i], journal, failed) for i in sorted(works))
     wall = journal.ended - journal.begun
@@ -118,7 +118,7 @@ def report(mirais: Sequence[Mirai[Any]], journal: Journal, keys: Sequence[Any] |
         daemons=max(1, len(rows) + unused),
         wall=wall,
         submitting=journal.submitting,
-        wait=sum(row.wait * row.tasks for row in rows) / max(1, len(history)),
+        wait=sum(row.queue_wait * row.tasks for row in rows) / max(1, len(history)),
         compute=sum(row.compute for row in rows),
         transfer=sum(row.transfer for row in rows),
         idle=sum(row.idle for row in rows) + unused * wall,
@@ -139,8 +139,8 @@ def _row(i: int, tasks: Sequence[Done], works: Sequence[Work], journal: Journal,
     return ReportRow(
         i=i,
         tasks=len(tasks),
-        failed=sum(failed[task.place] for task in tasks),
-        wait=sum(max(0.0, task.began - task.submitted) for task in tasks) / max(1, len(tasks)),
+        failures=sum(failed[task.place] for task in tasks),
+        queue_wait=sum(max(0.0, task.began - task.submitted) for task in tasks) / max(1, len(tasks)),
         compute=compute,
         transfer=max(0.0, busy - computed),
         idle=max(0.0, there - busy),

@@ -171,17 +171,18 @@ class Journal:
     def history(self, ids: Sequence[int]) -> list[Done]:
         """Each task that is over, by daemon and time. `ids`: those of the map's mirais, in their order.
 
-        Of an answer it is known when it came, and how long each of its tasks took. A daemon evaluates one after the
-        other: each ends, at the latest, when the next one begins.
+        It may be called while answers come. Of one it is known when it came, and how long each of its tasks took. A
+        daemon evaluates one after the other: each ends, at the latest, when the next one begins.
         """
-        places = [bisect_left(ids, number) for number in self._ids]
+        answers = self._answers[:]  # first, since it is what is noted last
+        end = int(sum(answers[2::3]))
+        places = [bisect_left(ids, number) for number in self._ids[:end]]
         submissions = self._submissions
         counts, times = submissions[::2], submissions[1::2]
         done: list[Done] = []
         following: dict[int, float] = {}  # when the next task of a row began
-        end = len(places)
-        for i in range(len(self._answers) - 3, -1, -3):
-            at, row, n = self._answers[i], int(self._answers[i + 1]), int(self._answers[i + 2])
+        for i in range(len(answers) - 3, -1, -3):
+            at, row, n = answers[i], int(answers[i + 1]), int(answers[i + 2])
             ended = min(at, following.get(row, inf))
             for k in range(end - 1, end - n - 1, -1):
                 began = ended - self._durations[k]
