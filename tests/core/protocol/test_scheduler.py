@@ -11,8 +11,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mirai.protocol.limits import LEAVE
-from mirai.protocol.scheduler import HELD, OVER, WAITING, Blob, Cancel, Counts, Lost, Recall, Scheduler, Send, Task
-from mirai.protocol.window import STALL
+from mirai.protocol.scheduler import (
+    EAGER,
+    HELD,
+    OVER,
+    WAITING,
+    Blob,
+    Cancel,
+    Counts,
+    Lost,
+    Recall,
+    Scheduler,
+    Send,
+    Task,
+)
+from mirai.protocol.window import HORIZON, STALL
 from mirai.protocol.wire import FrameError
 from tests.core.protocol.world import LONG, MIDDLE, SHORT, FakeDaemon, World
 
@@ -45,16 +58,16 @@ def world_with(held, others=0):
 
 
 def crowd(daemons):
-    """A world whose daemons hold four tasks each, which take two milliseconds, and where no task waits."""
+    """A world whose daemons hold five tasks each, which take two milliseconds, and where no task waits."""
     world = World(Scheduler())
     world.join(daemons)
-    for _ in range(20 * daemons):
+    for _ in range(30 * daemons):
         world.submit()
     for _ in range(4):
         for daemon in world.daemons:
             world.evaluate(daemon, elapsed=2 * MIDDLE)
     cancel_waiting(world)
-    assert [len(daemon.data_down) for daemon in world.daemons] == [4] * daemons
+    assert [len(daemon.data_down) for daemon in world.daemons] == [5] * daemons
     return world
 
 
@@ -117,6 +130,21 @@ def test_a_daemon_is_given_more_when_half_is_done():
     assert len(daemon.data_down) == 17
     world.evaluate(daemon, 1)
     assert len(daemon.data_down) == 32
+
+
+def test_where_tasks_take_longer_a_daemon_is_given_more_with_each_that_is_done():
+    """They are worth a message each; and a host that computes may not get to the next one for 5 ms, or 10."""
+    world = World(Scheduler())
+    (daemon,) = world.join()
+    for _ in range(100):
+        world.submit()
+    for _ in range(6):
+        world.evaluate(daemon, elapsed=2 * EAGER)
+    full = len(daemon.data_down)
+    assert full == HORIZON / (2 * EAGER)
+
+    world.evaluate(daemon, 1, elapsed=2 * EAGER)
+    assert len(daemon.data_down) == full
 
 
 def test_with_a_window_of_one_a_daemon_holds_one():

@@ -46,7 +46,7 @@ def test_the_estimate_follows():
     assert window_after(*[0.001] * 5, *[0.01] * 30).expected == pytest.approx(0.01, rel=0.01)
 
 
-@pytest.mark.parametrize(("duration", "size"), [(0.01, 1), (0.006, 1), (0.003, 2), (0.001, 8), (0.0001, 64)])
+@pytest.mark.parametrize(("duration", "size"), [(0.01, 1), (0.006, 1), (0.003, 3), (0.001, 10), (0.0001, 100)])
 def test_a_window_holds_no_more_than_the_horizon(duration, size):
     """So much may have to be waited for by a task that arrived later."""
     assert window_after(duration, starved=20).size == size

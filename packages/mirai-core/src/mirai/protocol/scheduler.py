@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mirai.protocol.wire import Body
 
 NEW, WAITING, HELD, OVER = range(4)
+EAGER = 0.0005  # seconds; a task that takes longer is worth a write of its own
 FAR = 64  # how many tasks, for which a daemon has no time, may be passed by one for which it has
 
 
@@ -415,7 +416,7 @@ class Scheduler:
         held, window = at.held, at.window
         if not held:
             window.starved()
-        elif 2 * len(held) > window.size or held[-1].everywhere:
+        elif held[-1].everywhere or len(held) >= (window.size if window.expected >= EAGER else window.size // 2 + 1):
             return ()
         # Its share, so that none is left idle for what others hold.
         share = -(-waiting // len(self._daemons))

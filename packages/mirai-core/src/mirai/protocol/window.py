@@ -40,8 +40,11 @@ class Window:
 
     def starved(self) -> None:
         """The daemon had nothing left while tasks waited."""
-        if 2 * self.size * self.expected <= HORIZON:
-            self.size = min(2 * self.size, self.largest)
+        size = min(2 * self.size, self.largest)
+        if size * self.expected > HORIZON:
+            size = int(HORIZON / self.expected)
+        if size > self.size:
+            self.size = size
 
     def recalled(self) -> None:
         """The estimate was wrong: start again from one at a time."""
