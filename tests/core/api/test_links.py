@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -315,6 +316,32 @@ daemons(0)
     daemon.send_signal(signal.SIGCONT)
 
     assert host.line() == "7 1"
+    assert host.end() == (0, "", "")
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls+tcp"])
+def test_a_host_that_is_stopped_finds_its_daemons(link, here, there, scheme):
+    """For longer than the bound, as by Ctrl-Z: its kernel answers for it meanwhile."""
+    host = here(
+        """
+wait_until(lambda: info().connections == 2, "them to come")
+values = [mirai("import time; time.sleep(1); 7") for _ in range(2)]
+wait_until(lambda: info().executing == 2, "them to begin")
+show("executing")
+show(collect_mirai(values), info().connections, info().cumulative)
+daemons(0)
+""",
+        scheme=scheme,
+    )
+    for command in host.commands:
+        there.start(command)
+    assert host.line() == "executing"
+
+    host.process.send_signal(signal.SIGSTOP)
+    assert not threading.Event().wait(12 * BEAT)  # four times the bound
+    host.process.send_signal(signal.SIGCONT)
+
+    assert host.line() == "[7, 7] 2 2"
     assert host.end() == (0, "", "")
 
 
