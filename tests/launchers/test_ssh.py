@@ -18,6 +18,7 @@ from mirai.hookspecs import LaunchCommand
 from mirai.runtime import vigil
 from mirai.testing import LauncherSuite
 from mirai_launchers import SshConfig, TunnelConfig, ssh_config
+from tests.core import tasks
 from tests.waiting import wait_until
 
 DEADLINE = 20  # seconds; what takes longer hangs
@@ -202,6 +203,19 @@ def test_a_login_that_fails_is_told_to_who_waits(ssh_server, monkeypatch):
         assert "accept it by `ssh box true`" in mirai.status().launches[0].reason
         with pytest.raises(mirai.ConnectionReset, match="its host key is not known"):
             task.result(DEADLINE)
+
+
+def test_through_a_tunnel_a_task_that_lets_no_other_thread_run_is_no_silence(ssh_server):
+    """Both ends of its connection are of this machine's ssh: its launcher is asked instead."""
+    beat = 0.2
+    launcher = ssh_config("ssh://box", python=sys.executable, tunnel=True)
+    with mirai.daemons(1, url=LOOPBACK, remote=launcher, heartbeat=beat):
+        online(1)
+        task = mirai.mirai(tasks.hold_the_interpreter, 8 * beat)
+        wait_until(lambda: mirai.status().daemons[0].silent >= 2 * beat, "it to be silent for too long", DEADLINE)
+
+        assert task.result(DEADLINE) == "held"
+        assert mirai.info().cumulative == 1
 
 
 def test_a_tunnel_that_breaks_is_told(mortal_ssh_server):

@@ -61,7 +61,12 @@ class LaunchCommand:
 
 
 class Launch(Protocol):
-    """One daemon on its way: what was started for it, and what became of that."""
+    """One daemon on its way: what was started for it, and what became of that.
+
+    It may have a method `is_running`, too: whether it is known, without asking anybody, that the daemon's process runs,
+    and its machine can be reached. Where no kernel can be asked, as through a tunnel, that keeps a daemon from being
+    given up whose task lets no other thread run.
+    """
 
     @property
     def id(self) -> str:

@@ -33,6 +33,7 @@ BEAT = 60.0  # seconds between two signs of life to a supervisor, which waits su
 START = 60.0  # seconds that a remote Python has to start: its files may be on a slow network
 CLOSE = 3.0  # seconds that a connection has to close
 BOUND = supervisor.GRACE + login.KEEPALIVE * (login.UNANSWERED + 1)  # seconds until a process, or its connection, ended
+RUNNING = "running"
 
 # For whatever Python is there; and a login shell may know no quotation but single marks, without ! and \ in them.
 _BOOT = (
@@ -99,6 +100,10 @@ class Daemon:
 
     def failure(self) -> str | None:
         return self._failure
+
+    def is_running(self) -> bool:
+        """Whether its supervisor said that it began, and nobody that it ended, or that the connection did."""
+        return self._state == RUNNING
 
     def cancel(self) -> None:
         self._is_cancelled = True
@@ -357,7 +362,7 @@ class _Session:
         if number := event.get("started"):
             if daemon := self._daemons.get(number):
                 daemon.pid = event["pid"]
-                daemon.proceed("running")
+                daemon.proceed(RUNNING)
         elif (number := event["ended"]) in self._daemons:
             failure = _why_ended(self._daemons[number].order, event["status"], event["said"])
             self._finish(number, f"ended with status {event['status']}", failure)

@@ -134,7 +134,7 @@ def daemons(
         retry: how often a task whose daemon was lost is given to another one.
         heartbeat: seconds. A daemon across a network that is silent for three times as long is gone: its machine, or
             the way to it. None: it may be silent. One whose task lets no other thread of Python run is silent, too, but
-            its machine answers, and that is enough (on Linux, and not through a tunnel or proxy of this machine).
+            its machine answers, and that is enough (docs/protocol.md, for where that cannot be asked).
         patience: seconds after which such a daemon is given up all the same: it may be stopped. `inf`: never.
         compute: the profile's name; the current one unless given.
         **daemon_options: as for `daemon()`; and `threads`, what BLAS and OpenMP may use in each; and

@@ -124,9 +124,9 @@ class Channel:
         if not self.closed:
             vouching.have_asked(self._fd, beat)
 
-    def is_vouched_for(self, pid: int, beat: float) -> bool:
+    def is_vouched_for(self, pid: int, beat: float) -> bool | None:
         """Whether the peer's kernel says that it is there, though it says nothing: `transport/vouching.py`."""
-        return not self.closed and vouching.vouches(self._fd, pid, beat)
+        return None if self.closed else vouching.vouches(self._fd, pid, beat)
 
     def hand_over(self, frame: bytes, descriptor: int) -> bool:
         """Send a frame with a copy of a descriptor; False where it cannot be sent now, or not at all."""

@@ -108,6 +108,7 @@ class Crew:
             self.gone,
             order_in,
             lambda text: self._tell(logging.INFO, text),
+            expected.launches.is_running,
         )
         self._misfits = Complaints(lambda: misfit(scheduler), self._will_any_leave, order_in, self._tell)
         self._recalls = Recalls(scheduler, order_in, self._tell)

@@ -92,6 +92,11 @@ class Launches:
             row.reason, row.asked_until = f"{row.reason}: {reason}", 0.0
         return told
 
+    def is_running(self, ticket: Ticket) -> bool:
+        """Whether its launcher knows, without asking, that its daemon's process runs."""
+        # Not part of what all launches have: most launchers would have to ask.
+        return any(getattr(row.launch, "is_running", bool)() for row in self._of(ticket))
+
     def is_pending(self) -> bool:
         """Whether a daemon may still come."""
         return any(row.state == SUBMITTED for row in self.rows)

@@ -19,12 +19,13 @@ TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemo
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mirai.protocol.tickets import Ticket
     from mirai.runtime.lead import Timer
     from mirai.runtime.peer import Peer
 
 PATIENCE = 20  # beats without a word from the host, where the kernel cannot be asked
 SILENT = (
-    "was silent for {:g} s: it was stopped, or its machine or the way there is gone; or, where its machine cannot be "
+    "was silent for {:g} s: it was stopped, or its machine or the way there is gone; or, where nobody else can be "
     "asked, its task lets no other thread run (daemons(heartbeat=…) sets the bound)"
 )
 BUSY = "daemon {} says nothing, but its machine does: its task lets no other thread run, or it is stopped"
@@ -66,6 +67,7 @@ class Pulse:
         gone: Callable[[Peer, str], None],
         order_in: Callable[[float, Callable[[], object]], Timer],
         tell: Callable[[str], None],
+        is_running: Callable[[Ticket], bool],
     ) -> None:
         """Nobody is asked yet.
 
@@ -76,9 +78,11 @@ class Pulse:
             gone: takes leave of one, and says how it went.
             order_in: calls something, so many seconds from now.
             tell: logs a line.
+            is_running: whether a launcher knows that the daemon of a ticket runs.
         """
         self.beat, self._patience = beat, patience
         self._online, self._gone, self._order_in, self._tell = online, gone, order_in, tell
+        self._is_running = is_running
         self._is_due = False  # they will be asked
 
     def begin(self, peer: Peer) -> None:
@@ -104,7 +108,7 @@ class Pulse:
 
     def _judge(self, peer: Peer, heartbeat: Heartbeat, beat: float) -> None:
         heard = peer.data.heard or peer.control.heard
-        verdict = heartbeat.judge(heard, heard or peer.control.is_vouched_for(peer.hello.pid, beat))
+        verdict = heartbeat.judge(heard, heard or self._is_vouched_for(peer, beat))
         was_busy, peer.silent = peer.silent > 0, heartbeat.silent * beat if verdict is Verdict.BUSY else 0.0
         if verdict is Verdict.GONE:
             self._gone(peer, SILENT.format(BEATS * beat))
@@ -116,3 +120,8 @@ class Pulse:
             # Else the last one is still to be answered: one that is busy for hours is not asked all the while.
             peer.data.heard = peer.control.heard = False
             peer.control.write([encode(Kind.PING)])
+
+    def _is_vouched_for(self, peer: Peer, beat: float) -> bool:
+        """By its kernel; or, where that cannot be asked, as through a tunnel, by its launcher."""
+        said = peer.control.is_vouched_for(peer.hello.pid, beat)
+        return (peer.ticket is not None and self._is_running(peer.ticket)) if said is None else said

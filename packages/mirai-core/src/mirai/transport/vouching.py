@@ -37,23 +37,23 @@ def have_asked(fd: int, beat: float) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
-def vouches(fd: int, pid: int, beat: float) -> bool:
-    """Whether the kernel at the other end has answered within a beat, or two seconds; False where nothing is known.
+def vouches(fd: int, pid: int, beat: float) -> bool | None:
+    """Whether the kernel at the other end has answered within a beat, or two seconds; None where nothing is known.
 
     `pid`: the process that should have the other end.
     """
     if not IS_LINUX:
-        return False
+        return None
     try:
         with _socket(fd) as sock:
             if not _is_tcp(sock):
                 return _runs(struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
             here, there = sock.getsockname(), sock.getpeername()
             if here[0] == there[0]:
-                return _runs(pid) and _has_end(pid, sock.family, there, here)
+                return _runs(pid) if _has_end(pid, sock.family, there, here) else None
             return _seconds_since_answer(sock) < max(beat, 2 * _interval(beat))
     except OSError:
-        return False  # it has just gone, or is another user's
+        return None  # it has just gone, or is another user's
 
 
 def _socket(fd: int) -> socket.socket:
