@@ -64,6 +64,23 @@ def test_the_end_of_a_process_is_told_once(process):
     assert process.describe_end() == "was killed by SIGKILL"
 
 
+def test_a_process_that_ends_while_it_begins_to_be_watched(process):
+    """Another thread leads, and reads the end of its output before the rest is registered."""
+
+    class AnotherThread(Lead):
+        def register(self, fd, callback, events=1):
+            super().register(fd, callback)
+            callback(1)
+
+    process.kill()
+    wait_until(lambda: process.exit_status() is not None, "the process to end")
+    lead, ended = AnotherThread(), []
+    process.watch(lead, ended.append)
+
+    assert ended == [process]
+    assert list(lead.callbacks) == [process._pidfd]
+
+
 def test_a_process_that_does_not_leave_is_killed(process):
     """At the deadline, and not before."""
     began = time.monotonic()

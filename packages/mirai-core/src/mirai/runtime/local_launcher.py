@@ -102,7 +102,7 @@ class LocalProcess:
     def watch(self, lead: Lead, ended: Callable[[LocalProcess], None]) -> None:
         """Forward its output, and call `ended(self)` once it is gone, from whichever thread leads."""
         self._lead = lead
-        for fd in self._pipes:
+        for fd in list(self._pipes):  # the lead closes one that has ended
             lead.register(fd, lambda events, fd=fd: self._read(fd, ended))  # type: ignore[misc]
         if self._pidfd is not None:
             # Asked, as the event may be that of a descriptor which was closed meanwhile and had the same number.
