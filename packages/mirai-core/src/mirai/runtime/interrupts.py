@@ -25,6 +25,8 @@ REFRESH = 0.01  # seconds until it is looked anew for which signals there are ha
 _LATER = signal.valid_signals() - {signal.SIGSEGV, signal.SIGFPE, signal.SIGILL, signal.SIGBUS}
 _SIGNALS = [int(number) for number in _LATER]
 _SIGINT = int(signal.SIGINT)
+_DEFAULT = int(signal.SIG_DFL)
+_get_ident, _set_handler = _thread.get_ident, _signal.signal
 _main = threading.main_thread().ident
 
 
@@ -41,25 +43,35 @@ class Uninterrupted:
         self._depth = 0  # of the main thread
         self._holder = 0
 
+    # In one piece, as they are called twice for each task.
     def __enter__(self) -> None:
-        if _thread.get_ident() == _main:
-            self._depth += 1
-            if self._depth == 1:
-                self._holder = _main
-                try:
-                    self._hold_back()
-                except BaseException:  # of a handler, as its signal came just before it was held back
-                    self._let_go()
-                    raise
+        if _get_ident() != _main:
+            return
+        self._depth += 1
+        if self._depth > 1:
+            return
+        self._holder = _main
+        handlers, keeper = self._handlers, self._keeper
+        try:
+            if time.monotonic() - self._looked > REFRESH:
+                self._look()
+            for number in handlers:
+                previous = _set_handler(number, keeper)
+                if previous is not keeper:
+                    handlers[number] = previous
+        except BaseException:  # of a handler, as its signal came just before it was held back
+            self._let_go()
+            raise
 
     def __exit__(self, *exc: object) -> None:
-        if _thread.get_ident() == _main:
-            if self._depth > 1:
-                self._depth -= 1
-                return
-            self._let_go()
-            if self.pending:
-                self._deliver(self.pending)
+        if _get_ident() != _main:
+            return
+        if self._depth > 1:
+            self._depth -= 1
+            return
+        self._let_go()
+        if self.pending:
+            self._deliver(self.pending)
 
     def pending_here(self) -> bool:
         """Whether a signal waits, and this is the thread that it is for."""
@@ -82,19 +94,13 @@ class Uninterrupted:
         if self._depth and self._holder != _thread.get_ident():
             self._let_go()
 
-    def _hold_back(self) -> None:
-        handlers, keeper = self._handlers, self._keeper
-        now = time.monotonic()
-        if now - self._looked > REFRESH:
-            self._looked = now
-            for number in _SIGNALS:
-                handler = _signal.getsignal(number)
-                if number == _SIGINT or callable(handler):
-                    handlers[number] = handler
-        for number in handlers:
-            previous = _signal.signal(number, keeper)
-            if previous is not keeper:
-                handlers[number] = previous
+    def _look(self) -> None:
+        """For which signals there are handlers."""
+        self._looked = time.monotonic()
+        for number in _SIGNALS:
+            handler = _signal.getsignal(number)
+            if number == _SIGINT or callable(handler):
+                self._handlers[number] = handler
 
     def _let_go(self) -> None:
         try:
@@ -109,9 +115,9 @@ class Uninterrupted:
         keeper = self._keeper
         for number, handler in self._handlers.items():
             # None: a handler that was not set from Python, and cannot be set again from there.
-            meanwhile = _signal.signal(number, signal.SIG_DFL if handler is None else handler)
+            meanwhile = _set_handler(number, _DEFAULT if handler is None else handler)
             if meanwhile is not keeper:
-                _signal.signal(number, meanwhile)
+                _set_handler(number, meanwhile)
 
     def _deliver(self, numbers: list[int]) -> None:
         try:

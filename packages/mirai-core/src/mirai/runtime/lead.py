@@ -318,7 +318,7 @@ class Lead:
     def _round(self, timeout: float | None, *, spins: bool = False) -> None:
         """Wait for sockets and timers, at most `timeout` seconds, and call who is concerned."""
         self._until = inf  # whatever is set from now on wakes the poll below
-        timers = self._take_timers()
+        timers = self._take_timers() if self._set else self._timers
         if timers:
             self._until = timers[0][0]
             until = max(0.0, self._until - time.monotonic())
@@ -328,7 +328,7 @@ class Lead:
         else:
             self._look(timeout)
         now = self._polled = time.monotonic()
-        timers = self._take_timers()
+        timers = self._take_timers() if self._set else self._timers
         while timers and timers[0][0] <= now:
             self._ring(heapq.heappop(timers)[2])
 

@@ -32,9 +32,20 @@ class Orders:
     def perform(self, order: Callable[[], object]) -> None:
         """Call `order()`, or have it called by this thread when it is through with the one that it is in."""
         with self.lock:
-            self._waiting.append(order)
-            if not self.busy:
-                self._catch_up()
+            if self.busy:
+                self._waiting.append(order)
+                return
+            # What comes when `busy` is no more, and the lock is still held, is performed there and then.
+            self.busy = True
+            try:
+                order()
+            except BaseException as error:
+                self._torn(error)
+                raise
+            finally:
+                self.busy = False
+                if self._waiting:
+                    self._catch_up()
 
     def is_mine(self) -> bool:
         """Whether this thread holds the lock."""
@@ -42,7 +53,6 @@ class Orders:
 
     def _catch_up(self) -> None:
         failure: BaseException | None = None
-        # What comes when `busy` is no more, and the lock is still held, is performed there and then.
         while self._waiting:
             self.busy = True
             try:
