@@ -797,6 +797,7 @@ def test_a_daemon_that_is_about_to_leave_is_given_nothing(world):
     assert world.submit().state == WAITING
 
 
+@settings(deadline=None)
 @given(
     ends=st.lists(st.sampled_from([4.0, 20.0, 60.0, 1000.0]), max_size=4),
     expectations=st.lists(st.sampled_from([0.0, 1.0, 10.0, 30.0, 500.0]), max_size=200),
