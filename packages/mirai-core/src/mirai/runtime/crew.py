@@ -143,8 +143,8 @@ class Crew:
             peer.completed += before.completed
             del self.peers[before.number]
         self.peers[peer.number] = peer
-        peer.data._readable = lambda: self._do(lambda: self._data_came(peer))
-        peer.control._readable = lambda: self._do(lambda: self._control_came(peer))
+        peer.data._readable = partial(self._do, partial(self._data_came, peer))
+        peer.control._readable = partial(self._do, partial(self._control_came, peer))
         if not arrival.is_private:
             self._pulse.begin(peer)
         self._lending.offer(peer)

@@ -176,7 +176,7 @@ class Lead:
         waker: _thread.LockType | None = None
         try:
             while not awaited.done():
-                if self.uninterrupted.pending_here():
+                if self.uninterrupted.pending and self.uninterrupted.pending_here():
                     self.uninterrupted.deliver()  # in a callback, say: who is left behind it has to be waited for, too
                 if deadline is not None and time.monotonic() >= deadline:
                     return False
@@ -278,7 +278,8 @@ class Lead:
         if self._closing:
             self._close_descriptors()
         self._turn.release()
-        self._hand_on()
+        if self._followers or self._io_rests:
+            self._hand_on()
 
     def _follow(self, waker: _thread.LockType, deadline: float | None) -> None:
         self._followers.append(waker)
