@@ -90,14 +90,16 @@ class _Snapshot:
         for other, code, defaults, notes in self._functions:
             if other.__code__ is not code or other.__defaults__ is not defaults:
                 return False
-            if not _plain(other) or other.__annotations__ != notes:
+            if other.__dict__ or other.__kwdefaults__ or other.__annotations__ != notes:
                 return False
-        try:
-            if any(cell.cell_contents is not value for cell, value in self._cells):
-                return False
-        except ValueError:
-            return False  # emptied
-        return all(names.get(name, _MISSING) is value for names, name, value in self._names)
+        # Most have none of these: a generator for each kind would take longer than all else here.
+        for cell, value in self._cells:
+            try:
+                if cell.cell_contents is not value:
+                    return False
+            except ValueError:
+                return False  # emptied
+        return not self._names or all(names.get(name, _MISSING) is value for names, name, value in self._names)
 
     def _add(self, function: FunctionType) -> bool:
         if any(function is known for known, *_ in self._functions):
