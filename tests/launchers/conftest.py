@@ -41,6 +41,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def at_once(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What became of a job is asked at once, too: a fake knows it as soon as it is so."""
+    monkeypatch.setattr(jobs, "FIRST", 0.05)
+
+
+@pytest.fixture
 def slurm(home: Path, impatient: None, monkeypatch: pytest.MonkeyPatch) -> str:
     """A real Slurm."""
     # Its jobs get the environment of sbatch: they are not ours to count, since they end when their queue does.

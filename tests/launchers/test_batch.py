@@ -173,7 +173,7 @@ def test_a_command_that_is_not_there_is_an_error_at_once(home):
 
 
 @pytest.fixture
-def site(tmp_path, home, impatient):
+def site(tmp_path, home, at_once):
     """A scheduler's commands, each a line of shell; what was submitted is in `submitted`."""
 
     def site(**lines):

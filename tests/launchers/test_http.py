@@ -24,7 +24,7 @@ class TestFake(LauncherSuite):
     tells_logs = True
 
     @pytest.fixture
-    def launcher(self, impatient):
+    def launcher(self, at_once):
         with FakeJobServer() as server:
             yield http_config(server.url, job=server.url + "/%s", python=sys.executable)
 
@@ -89,7 +89,7 @@ def server():
 
 
 @pytest.fixture
-def launch(server, impatient):
+def launch(server, at_once):
     launched = []
 
     def launch(n=1, **options):
@@ -203,7 +203,7 @@ def test_a_refusal_is_an_error_with_its_reason(server, launch):
         launch(2)
 
 
-def test_what_was_started_before_a_refusal_is_ended(server, impatient):
+def test_what_was_started_before_a_refusal_is_ended(server, at_once):
     """A launch that raises leaves nobody to cancel it."""
     bodies = iter(['{"command": "sleep 60"}', "no JSON"])
 

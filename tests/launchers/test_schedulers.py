@@ -16,7 +16,7 @@ KINDS = {"slurm": Slurm, "sge": SGE, "pbs": PBS, "torque": PBS, "lsf": LSF}
 
 class TestFake(LauncherSuite):
     @pytest.fixture(params=KINDS)
-    def launcher(self, request, impatient):
+    def launcher(self, request, at_once):
         with FakeScheduler(request.param):
             yield KINDS[request.param](python=sys.executable)
 
@@ -40,7 +40,7 @@ class TestTorqueFace(LauncherSuite):
 
 
 @pytest.fixture(params=KINDS)
-def site(request, home, impatient):
+def site(request, home, at_once):
     with FakeScheduler(request.param) as site:
         yield site
 

@@ -121,7 +121,7 @@ class Ways:
 
     def _on_scheduler(self, kind, command, options=""):
         self._fixture("home")
-        self._fixture("impatient")
+        self._fixture("at_once")
         self._stack.enter_context(FakeScheduler(kind))
         launch_remote(N, remote=cluster_config(command, options, sys.executable))
 

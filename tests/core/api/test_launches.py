@@ -283,7 +283,7 @@ def test_what_is_no_launcher_is_refused(remote):
         daemons(2, url=LOOPBACK, remote=remote)
 
 
-def test_no_ticket_is_shown_by_whoever_echoes_it(queue, caplog):
+def test_no_ticket_is_shown_by_whoever_echoes_it(queue, soon, caplog):
     """Its state, why it failed, and what is raised go to logs, warnings and errors of tasks."""
     with daemons(2, url=LOOPBACK, remote=queue):
         secrets = [command.env["MIRAI_TICKET"] for command in queue.commands]
