@@ -575,6 +575,51 @@ def in_asyncio(begun):
     asyncio.run(main())
 
 
+def in_a_busy_asyncio(begun):
+    async def main():
+        begun.touch()
+        while True:
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def in_a_callback_of_asyncio(begun):
+    def block():
+        begun.touch()
+        time.sleep(300)
+
+    loop = asyncio.new_event_loop()
+    loop.call_soon(block)
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
+
+
+def in_a_task_of_asyncio(begun):
+    async def block():
+        begun.touch()
+        time.sleep(300)
+
+    async def main():
+        task = asyncio.create_task(block())
+        await asyncio.sleep(300)
+        await task
+
+    asyncio.run(main())
+
+
+def in_a_finalizer(begun):
+    class Blocks:
+        def __del__(self):
+            begun.touch()
+            time.sleep(300)
+
+    Blocks()
+    time.sleep(300)
+
+
 def in_a_lock(begun):
     lock = threading.Lock()
     lock.acquire()
@@ -621,7 +666,20 @@ def in_a_mirai(begun):
 
 @pytest.mark.parametrize(
     "task",
-    [in_subprocess, in_asyncio, in_a_lock, in_a_loop, in_a_thread, in_a_callback_of_c, in_except_exception, in_a_mirai],
+    [
+        in_subprocess,
+        in_asyncio,
+        in_a_busy_asyncio,
+        in_a_callback_of_asyncio,
+        in_a_task_of_asyncio,
+        in_a_finalizer,
+        in_a_lock,
+        in_a_loop,
+        in_a_thread,
+        in_a_callback_of_c,
+        in_except_exception,
+        in_a_mirai,
+    ],
 )
 def test_a_task_is_interrupted_wherever_it_is(one, running, task):
     """Blocked in the system, in a library, or busy."""

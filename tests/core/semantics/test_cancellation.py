@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import concurrent.futures
 import contextlib
 import random
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,27 @@ def test_a_compiled_module_can_be_imported_after_its_import_was_cancelled():
 
             assert mirai(imports, started=path).result(DEADLINE) == 3
             path.unlink()
+
+
+def test_an_event_loop_is_not_torn(one, tmp_path):
+    """What it has taken from its queue would be lost, and whoever waits for that would wait for ever."""
+
+    def in_asyncio(begun, done):
+        begun.touch()
+        for _ in range(10_000_000):
+            pass
+        done.touch()
+
+    def task(begun, done):
+        types.FunctionType(in_asyncio.__code__, vars(asyncio.events))(begun, done)
+        time.sleep(300)
+
+    m = mirai(task, tmp_path / "begun", tmp_path / "done")
+    begun(tmp_path / "begun")
+    m.cancel()
+
+    assert mirai(tasks.double, 1).result(DEADLINE) == 2
+    assert (tmp_path / "done").exists()
 
 
 def test_coroutines_and_threads_of_a_task_are_interrupted_with_it(one, tmp_path):

@@ -32,14 +32,15 @@ NOTHING = (0, b"")
 VALUE, ERROR, INTERRUPTED = Status.VALUE, Status.ERROR, Status.INTERRUPTED
 
 
-class Interrupted(BaseException):
+class Interrupted(SystemExit):
     """Raised in a task that was cancelled.
 
-    Not a `KeyboardInterrupt`, on which `subprocess.run` waits a quarter of a second for its child.
+    A `SystemExit`, since asyncio keeps to itself whatever else is raised in one of its callbacks. Not a
+    `KeyboardInterrupt`, on which `subprocess.run` waits a quarter of a second for its child.
     """
 
 
-class Leave(BaseException):
+class Leave(SystemExit):
     """Raised in a task whose daemon must leave."""
 
 

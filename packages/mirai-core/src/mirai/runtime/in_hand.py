@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 INTERRUPT = signal.SIGURG  # ignored by default, so harmless where a task resets its handlers
 AGAIN = 0.001  # seconds until a task is interrupted again that has not noticed, at first
 LEAST = 0.1  # and after many times
-IMPORT = 10.0  # seconds that an import may go on when its task is cancelled
+STEP = 10.0  # seconds that an import, or a step of an event loop, may go on when its task is cancelled
 
 
 class InHand:
@@ -31,16 +31,19 @@ class InHand:
         self._interrupts = 0  # the task that was interrupted last
         self._asked = 0.0  # when the host wanted a task to be interrupted
         self._previous: dict[int, Any] = {}  # handlers
+        self._unraisable = sys.unraisablehook
 
     def take_signals(self) -> None:
         """Have them interrupt tasks, from now on."""
         handlers = {INTERRUPT: self._interrupted, signal.SIGINT: self._keyboard}
         self._previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        self._unraisable, sys.unraisablehook = sys.unraisablehook, self._swallowed
 
     def give_signals_back(self) -> None:
         """As it was before."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        sys.unraisablehook = self._unraisable
 
     def alert(self) -> None:
         """Have the thread look whether it is to be interrupted, or to leave."""
@@ -51,10 +54,14 @@ class InHand:
         self._evaluator.target, self._asked = seq, time.monotonic()
 
     def insist(self, seq: int) -> None:
-        """Interrupt a task until it has noticed: a signal just before a system call does not end that call."""
+        """Interrupt a task until it has noticed: a signal just before a system call does not end that call.
+
+        And again where that came to nothing, as in a finalizer.
+        """
         pause = AGAIN
-        while self._evaluator.armed == seq != self._interrupts:
-            self.alert()
+        while self._evaluator.armed == seq:
+            if seq != self._interrupts:
+                self.alert()
             time.sleep(pause)
             pause = min(2 * pause, LEAST)
 
@@ -78,13 +85,19 @@ class InHand:
             if self._must_leave():
                 raise Leave
             target = self._evaluator.target
-            # Only once, so that a task may catch it and go on. And not in an import, while that may still end:
-            # a compiled module that was interrupted while it loaded cannot be loaded again.
+            # Only once, so that a task may catch it and go on. And not in what must not be torn, while that may end.
             if self._evaluator.armed == target != self._interrupts and not (
-                _importing(frame) and time.monotonic() - self._asked < IMPORT
+                _is_indivisible(frame) and time.monotonic() - self._asked < STEP
             ):
                 self._interrupts = target
                 raise Interrupted
+
+    def _swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Where an exception cannot go on: in a finalizer, or a callback of compiled code."""
+        if issubclass(unraisable.exc_type, Interrupted):
+            self._interrupts = 0
+        else:
+            self._unraisable(unraisable)
 
     def _keyboard(self, signum: int, frame: FrameType | None) -> None:
         if self._evaluator.armed:
@@ -94,8 +107,14 @@ class InHand:
             raise Leave
 
 
-def _importing(frame: FrameType | None) -> bool:
-    """Whether the task is in the middle of an import."""
+def _is_indivisible(frame: FrameType | None) -> bool:
+    """Whether the task is in an import, or its event loop is busy with itself.
+
+    A compiled module that was interrupted while it loaded cannot be loaded again. An event loop that has taken a step
+    from its queue, and not yet made it, waits for ever for what that would do.
+    """
+    if frame is not None and _is_of(frame, "asyncio."):
+        return True
     while frame is not None and not frame.f_globals.get("__name__", "").startswith("mirai.runtime."):
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
