@@ -79,9 +79,12 @@ def spawned(context: str = "multiprocessing") -> Iterator[c.Peer]:
     from concurrent.futures import ProcessPoolExecutor
 
     spawn = importlib.import_module(context).get_context("spawn")
-    with ProcessPoolExecutor(c.WORKERS, mp_context=spawn) as pool:
-        list(pool.map(c.nothing, range(100)))
-        yield c.Peer(pool.submit, lambda future: future.result(), pool.map)
+    pool = ProcessPoolExecutor(c.WORKERS, mp_context=spawn)
+    list(pool.map(c.nothing, range(100)))
+    yield c.Peer(pool.submit, lambda future: future.result(), pool.map)
+    for worker in list(pool._processes.values()):
+        worker.kill()  # one that holds torch's handles may wait at its end for ever
+    pool.shutdown()
 
 
 @contextmanager
