@@ -1,9 +1,21 @@
-"""Where buffers are in memory, for what Python has no words for."""
+"""What Python has no words for: where buffers are in memory, and to copy many bytes with several processors."""
 
 from __future__ import annotations
 
+import _thread
 import ctypes
-from typing import Any
+import os
+from collections import deque
+
+TYPE_CHECKING = False  # not from typing, whose import is a good part of a daemon's start
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    Piece = tuple[int, int, int]  # to, from, how many bytes
+
+MOST = 4  # threads that copy: more of them wait for the memory
+PIECE = 1 << 20  # bytes that one takes at once: so long may the others wait for one that is not let run
 
 
 class _Buffer(ctypes.Structure):
@@ -37,3 +49,56 @@ def address_of(buffer: Any) -> int:
     address: int = found.buf or 0
     _release(found)
     return address
+
+
+def copy(target: int, parts: Iterable[Any]) -> None:
+    """Copy `parts`, one after the other, to the address `target`. Python runs other threads meanwhile."""
+    pieces: deque[Piece] = deque()
+    for part in parts:
+        source, rest = address_of(part), len(part)
+        while rest:
+            size = min(rest, PIECE)
+            pieces.append((target, source, size))
+            target, source, rest = target + size, source + size, rest - size
+    others = [_begin(pieces) for _ in range(min(MOST, len(os.sched_getaffinity(0))) - 1)]
+    interruption: BaseException | None = None
+    try:
+        _copy(pieces)
+    finally:
+        pieces.clear()
+        # Of a signal's handler that raises: until they are done, the memory is not to be given to anybody else.
+        while others:
+            try:
+                with others[-1]:
+                    others.pop()
+            except BaseException as error:
+                interruption = error
+    if interruption is not None:
+        raise interruption
+
+
+def _copy(pieces: deque[Piece]) -> None:
+    while pieces:
+        try:
+            to, source, size = pieces.popleft()
+        except IndexError:
+            return  # another thread took the last one
+        ctypes.memmove(to, source, size)
+
+
+def _begin(pieces: deque[Piece]) -> _thread.LockType:
+    """Have a thread copy, too; it has the lock until it is done."""
+    working = _thread.allocate_lock()
+    working.acquire()
+
+    def run() -> None:
+        try:
+            _copy(pieces)
+        finally:
+            working.release()
+
+    try:
+        _thread.start_new_thread(run, ())
+    except RuntimeError:
+        working.release()  # no more threads: others do it
+    return working

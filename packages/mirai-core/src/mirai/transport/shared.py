@@ -43,6 +43,7 @@ AVAILABLE = hasattr(os, "memfd_create") and hasattr(os, "pwritev")
 LEAST = LARGE  # bytes from which on a body goes through shared memory: at half of that the socket is as fast
 AT_ONCE = 512  # buffers a call: half of what Linux takes (IOV_MAX)
 MADV_POPULATE_WRITE = 23  # Linux 5.14; `mmap` does not have it
+SEVERAL = 4 << 20  # bytes from which on several threads copy
 KEPT = 30.0  # seconds that a segment is kept without being used
 
 _ONCE: dict[str, Any] = {"trackfd": False} if sys.version_info >= (3, 13) else {}  # no descriptor more for a mapping
@@ -86,6 +87,10 @@ class _Segment:
         """
         if start + size <= self.backed or self._populate(start, size):
             target = self.target
+            if size >= SEVERAL:
+                from mirai.transport.raw import address_of, copy
+
+                return copy(address_of(target) + start, parts)
             for part in parts:
                 end = start + len(part)
                 target[start:end] = part
