@@ -122,6 +122,7 @@ daemons(None)
     assert daemon.wait(DEADLINE) == 0
 
 
+@pytest.mark.parametrize("link", [60000], indirect=True)  # in large packets, so that it does not take long
 def test_a_large_result_is_not_lost_with_a_short_cut(link, here, there):
     """Shorter than the bound: TCP takes care of it."""
     host = here("""
