@@ -155,7 +155,7 @@ class Journal:
         self._submissions.extend((tasks, self.submitting))
 
     def answered(
-        self, work: Work, tasks: Sequence[Task], durations: Sequence[float], now: float, busy: float, computed: float
+        self, work: Work, tasks: Sequence[Task], durations: list[float], now: float, busy: float, computed: float
     ) -> None:
         """A daemon has finished tasks. Since its last answer it was busy, and evaluated, for so many seconds."""
         part = self.parts.get(work)
@@ -163,8 +163,8 @@ class Journal:
             # One that has joined meanwhile has had nothing else to do.
             part = self.parts[work] = Part(*self._before.get(work, (0.0, 0.0)))
         part.answered(sum(durations), work.busy + busy, work.computed + computed)
-        self._ids.extend([task.future.id for task in tasks])
-        self._durations.extend(durations)
+        self._ids.fromlist([task.future.id for task in tasks])  # twice as fast as extend()
+        self._durations.fromlist(durations)
         self._answers.extend((now - self.begun, work.row, len(tasks)))
         self.ended = now
 
