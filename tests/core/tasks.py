@@ -7,6 +7,8 @@ import os
 import time
 from pathlib import Path
 
+from tests.waiting import wait_until
+
 
 def double(x):
     return 2 * x
@@ -35,6 +37,13 @@ def begin(started: Path):
     """Say that it has begun, and go on for longer than any test."""
     started.touch()
     time.sleep(300)
+
+
+def meet(place: Path, number: int, others: int):
+    """Wait until so many of these are in evaluation at once; the process of this one."""
+    (place / str(number)).touch()
+    wait_until(lambda: len(list(place.iterdir())) >= others, "the others to begin")
+    return os.getpid()
 
 
 def begin_and_wait(started: Path, released: Path):

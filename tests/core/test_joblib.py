@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -37,11 +36,6 @@ def backend_of_nested():
     return type(get_active_backend()[0]).__name__, Parallel(n_jobs=2)(delayed(tasks.double)(i) for i in range(3))
 
 
-def touch_and_wait(path: Path):
-    path.touch()
-    time.sleep(300)
-
-
 def test_calls_are_evaluated_on_the_daemons_that_are_set(two):
     """In their order, and nowhere else."""
     before = info().completed
@@ -58,19 +52,14 @@ def test_short_calls_share_a_task(two):
     assert info().completed < 1000
 
 
-def test_without_daemons_there_are_some_for_the_call():
+def test_without_daemons_there_are_some_for_the_call(tmp_path):
     """As many as are asked for; afterwards they are gone, as no test may leave any."""
     with parallel_config(backend="mirai", n_jobs=2):
-        pids = Parallel(batch_size=1, pre_dispatch="all")(delayed(wait_for_both)(i) for i in range(2))
+        pids = Parallel(batch_size=1, pre_dispatch="all")(delayed(tasks.meet)(tmp_path, i, 2) for i in range(2))
 
     assert len(set(pids)) == 2
     assert os.getpid() not in pids
     assert info() is None
-
-
-def wait_for_both(i):
-    time.sleep(0.3)  # so that the other one goes to another daemon
-    return os.getpid()
 
 
 def test_a_block_of_parallel_keeps_its_daemons():
@@ -143,7 +132,7 @@ def nested_in_map(n):
 
 def test_a_failure_ends_the_others(two, tmp_path):
     """It is raised as it is, and daemons are free at once."""
-    calls = [delayed(touch_and_wait)(tmp_path / "running"), delayed(ratio)(0), *[delayed(time.sleep)(300)] * 20]
+    calls = [delayed(tasks.begin)(tmp_path / "running"), delayed(ratio)(0), *[delayed(time.sleep)(300)] * 20]
 
     with pytest.raises(ZeroDivisionError) as raised:
         Parallel(batch_size=1)(calls)

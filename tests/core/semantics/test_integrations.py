@@ -33,21 +33,18 @@ def test_a_loop_runs_calls_on_daemons():
     assert (value, values) == (255, [2 * i for i in range(20)])
 
 
-def test_a_loop_goes_on_while_daemons_work():
-    """A server answers others meanwhile."""
+def test_a_loop_goes_on_while_daemons_work(tmp_path):
+    """A server answers others meanwhile; here, what the call waits for."""
 
     async def main():
         loop = asyncio.get_running_loop()
         with make_cluster(1) as cluster:
-            slow = loop.run_in_executor(cluster, time.sleep, 0.3)
-            beats = 0
-            while not slow.done():
-                await asyncio.sleep(0.01)
-                beats += 1
-            await slow
-        return beats
+            slow = loop.run_in_executor(cluster, tasks.begin_and_wait, tmp_path / "begun", tmp_path / "go")
+            await asyncio.to_thread(wait_until, (tmp_path / "begun").exists, "the call to begin")
+            (tmp_path / "go").touch()
+            return await slow
 
-    assert asyncio.run(main()) > 3
+    assert asyncio.run(main()) == "released"
 
 
 def test_a_call_of_a_loop_that_is_cancelled_is_interrupted():
@@ -122,17 +119,12 @@ def test_dask_computes_a_graph_on_daemons(dask):
         assert info(cluster.compute).completed > 0
 
 
-def test_dask_uses_every_daemon(dask):
+def test_dask_uses_every_daemon(dask, tmp_path):
     """It asks the executor how many workers it has."""
     with make_cluster(3) as cluster:
-        pids = dask.compute(*(dask.delayed(busy_pid)(i) for i in range(30)), scheduler=cluster)
+        pids = dask.compute(*(dask.delayed(tasks.meet)(tmp_path, i, 3) for i in range(3)), scheduler=cluster)
 
     assert len(set(pids)) == 3
-
-
-def busy_pid(i):
-    time.sleep(0.02)
-    return os.getpid()
 
 
 def test_a_failure_in_dask_is_raised(dask):
