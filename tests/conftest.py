@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Of this session's own, so that whatever turns up in it is ours; and short, since sockets are made in it.
-    directory = tempfile.mkdtemp(prefix="t-")
+    # Of this process's own, so that whatever turns up in it is ours; and short, since sockets are made in it.
+    is_worker = hasattr(config, "workerinput")  # pytest-xdist's, whose temporary directory is that of its parent
+    directory = tempfile.mkdtemp(prefix="t-", dir=Path(tempfile.gettempdir()).parent if is_worker else None)
     os.environ["TMPDIR"] = tempfile.tempdir = directory
     config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-joblib = pytest.importorskip("joblib", reason="joblib is not installed; `tox run -e integrations` has it")
+joblib = pytest.importorskip("joblib", reason="joblib is not installed; `tox run -e libraries` has it")
 
 import mirai.joblib  # noqa: E402
 from mirai import MiraiError, NoDaemonsError, daemons, info, local_url, mirai_map  # noqa: E402

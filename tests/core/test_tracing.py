@@ -18,7 +18,7 @@ from mirai import call_mirai, collect_mirai, daemons, everywhere, local_url, mak
 from tests.core import tasks
 from tests.waiting import wait_until
 
-sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="OpenTelemetry is not installed; `tox run -e integrations`")
+sdk = pytest.importorskip("opentelemetry.sdk.trace", reason="OpenTelemetry is not installed; `tox run -e libraries`")
 
 from opentelemetry import baggage, context, propagate, trace  # noqa: E402
 from opentelemetry.sdk.trace import sampling  # noqa: E402

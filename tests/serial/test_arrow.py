@@ -7,7 +7,7 @@ import pytest
 from mirai import mirai
 from tests.serial import tasks
 
-pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e serial` installs it")
+pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e libraries` installs it")
 dataset = pytest.importorskip("pyarrow.dataset")
 
 ROWS = 100_000

@@ -7,7 +7,7 @@ import pytest
 from mirai import daemons, mirai
 from tests.serial import tasks
 
-numpy = pytest.importorskip("numpy", reason="numpy is not installed: `tox run -e serial` installs it")
+numpy = pytest.importorskip("numpy", reason="numpy is not installed: `tox run -e libraries` installs it")
 
 N = 20_000
 DATES = numpy.arange(N).astype("datetime64[s]")
@@ -101,7 +101,7 @@ def test_a_mapped_file_arrives_with_its_content(send, tmp_path):
 
 def test_pandas_keeps_everything(send):
     """Its columns are arrays, of NumPy's or Arrow's; dates are frequent in it."""
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed: `tox run -e serial` installs it")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: `tox run -e libraries` installs it")
     frame = pandas.DataFrame(
         {
             "float": numpy.arange(N, dtype=float),
@@ -127,8 +127,8 @@ def test_pandas_keeps_everything(send):
 
 def test_pandas_columns_of_arrow_arrays(send):
     """Which pickle sends whole."""
-    pandas = pytest.importorskip("pandas", reason="pandas is not installed: `tox run -e serial` installs it")
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e serial` installs it")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: `tox run -e libraries` installs it")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e libraries` installs it")
     series = pandas.Series(numpy.arange(float(N)), dtype="float64[pyarrow]")
 
     whole, some = send(series), send(series.iloc[5:10])

@@ -10,7 +10,7 @@ import pytest
 from mirai import SerializationError, daemons, mirai
 from tests.serial import tasks
 
-polars = pytest.importorskip("polars", reason="polars is not installed: `tox run -e serial` installs it")
+polars = pytest.importorskip("polars", reason="polars is not installed: `tox run -e libraries` installs it")
 
 LARGE = polars.DataFrame({"x": range(200_000), "s": [f"text number {i}" for i in range(200_000)]})
 
@@ -57,7 +57,7 @@ def test_a_frame_without_columns_comes_back(send):
 
 def test_large_frames_travel_beside_the_pickle(send):
     """As tables of Arrow, of the same memory."""
-    pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e serial` installs it")
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed: `tox run -e libraries` installs it")
 
     sent = send(LARGE, "polars")
 

@@ -405,8 +405,10 @@ def test_the_interpreter_is_the_hosts(network):
 def test_a_daemon_runs_nothing_for_another_user(tmp_path):
     """A path in a directory for all may be anybody's; what listens there would have its code run by the daemon's user."""
     tmp_path.chmod(0o777)
-    for directory in list(tmp_path.parents)[:3]:
+    for directory in tmp_path.parents:
         directory.chmod(0o755)
+        if directory.name.startswith("t-"):
+            break  # what is above it was there before: see tests/conftest.py
     os.seteuid(65534)
     try:
         impostor = listen(f"ipc://{tmp_path}/s")

@@ -104,7 +104,7 @@ def test_the_default_executor_of_a_loop_may_be_a_cluster():
 
 @pytest.fixture
 def dask():
-    return pytest.importorskip("dask", reason="Dask is not installed; `tox run -e integrations` has it")
+    return pytest.importorskip("dask", reason="Dask is not installed; `tox run -e libraries` has it")
 
 
 def test_dask_computes_a_graph_on_daemons(dask):
