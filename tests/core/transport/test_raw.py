@@ -80,6 +80,35 @@ def test_who_is_interrupted_waits_for_the_others(monkeypatch):
     assert target[start : start + MB] == data[start : start + MB]
 
 
+def test_who_is_interrupted_while_it_begins_another_waits_for_that_one(monkeypatch):
+    """It runs, though nobody has been told that it does."""
+    monkeypatch.setattr(raw, "MOST", 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    copying = threading.Event()
+    done = []
+
+    def start(*arguments):
+        begin(*arguments)
+        assert copying.wait(10)
+        raise KeyboardInterrupt
+
+    def memmove(*piece):
+        copying.set()
+        for _ in range(200):  # long enough to be missed
+            move(*piece)
+        done.append(piece)
+
+    begin, move = _thread.start_new_thread, ctypes.memmove
+    monkeypatch.setattr(_thread, "start_new_thread", start)
+    monkeypatch.setattr(ctypes, "memmove", memmove)
+    data, target = os.urandom(10 * MB), bytearray(10 * MB)
+
+    with pytest.raises(KeyboardInterrupt):
+        raw.copy(raw.address_of(target), [data])
+
+    assert len(done) == 1, "it went on, or was not waited for"
+
+
 def test_an_address_is_that_of_the_first_byte():
     """Of views, too, and of what cannot be written to."""
     data = bytearray(b"abcdef")

@@ -60,17 +60,20 @@ def copy(target: int, parts: Iterable[Any]) -> None:
             size = min(rest, PIECE)
             pieces.append((target, source, size))
             target, source, rest = target + size, source + size, rest - size
-    others = [_begin(pieces) for _ in range(min(MOST, len(os.sched_getaffinity(0))) - 1)]
+    copying: list[_thread.LockType] = []
     interruption: BaseException | None = None
     try:
+        for _ in range(min(MOST, len(os.sched_getaffinity(0))) - 1):
+            _begin(pieces, copying)
         _copy(pieces)
     finally:
         pieces.clear()
-        # Of a signal's handler that raises: until they are done, the memory is not to be given to anybody else.
-        while others:
+        # Who is copying has said so before it took a piece; whoever comes later finds none. Of a signal's handler that
+        # raises: until they are done, the memory is not to be given to anybody else.
+        while copying:
             try:
-                with others[-1]:
-                    others.pop()
+                with copying[-1]:
+                    copying.pop()
             except BaseException as error:
                 interruption = error
     if interruption is not None:
@@ -86,19 +89,16 @@ def _copy(pieces: deque[Piece]) -> None:
         ctypes.memmove(to, source, size)
 
 
-def _begin(pieces: deque[Piece]) -> _thread.LockType:
-    """Have a thread copy, too; it has the lock until it is done."""
-    working = _thread.allocate_lock()
-    working.acquire()
+def _begin(pieces: deque[Piece], copying: list[_thread.LockType]) -> None:
+    """Have a thread copy, too; it has a lock in `copying` until it is done."""
 
     def run() -> None:
-        try:
+        working = _thread.allocate_lock()
+        with working:
+            copying.append(working)
             _copy(pieces)
-        finally:
-            working.release()
 
     try:
         _thread.start_new_thread(run, ())
     except RuntimeError:
-        working.release()  # no more threads: others do it
-    return working
+        pass  # no more threads: others do it
