@@ -1,7 +1,8 @@
 """Kills the process that it is in at one point of the exchange of large data: before one line is run, the nth time.
 
 Python imports this by its name, where its directory is on PYTHONPATH. The environment says in what process, and where:
-`MIRAI_TEST_POINT="daemon shared.py 123 2"`; or that all such points be noted: `"daemon note FILE"`.
+`MIRAI_TEST_POINT="daemon transport/shared.py 123 2"`; or that all such points be noted: `"daemon note FILE"`. Before it
+is killed it makes the file that `MIRAI_TEST_REACHED` names.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-VARIABLE = "MIRAI_TEST_POINT"
+VARIABLE, REACHED = "MIRAI_TEST_POINT", "MIRAI_TEST_REACHED"
 VISITS = 2  # the first is of fresh memory, the second of memory that is used again
 
 # The exchange: whole files, or the functions of a file that take part in it.
@@ -34,7 +35,7 @@ WATCHED: dict[str, set[str] | None] = {
     "runtime/peer.py": {"_introduce", "_lend", "forget", "give"},
     "transport/raw.py": None,
     "transport/shared.py": None,
-    "transport/sockets.py": {"receive_descriptors", "send_descriptor"},
+    "transport/unix.py": {"receive_descriptors", "send_descriptor"},
 }
 
 
@@ -82,13 +83,14 @@ def watch(side: str, reached: Callable[[str, int], object]) -> None:
 
 def arm(side: str, file: str, line: str, nth: str) -> None:
     """End this process there."""
-    visits = 0
+    visits, marker = 0, os.environ[REACHED]
 
     def reached(here: str, at: int) -> None:
         nonlocal visits
         if at == int(line) and here == file:
             visits += 1
             if visits == int(nth):
+                os.close(os.open(marker, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 os.kill(os.getpid(), signal.SIGKILL)
 
     watch(side, reached)
