@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Shells have what they run in the background ignore Ctrl-C, and so would the programs that tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Of this process's own, so that whatever turns up in it is ours; and short, since sockets are made in it.
     is_worker = hasattr(config, "workerinput")  # pytest-xdist's, whose temporary directory is that of its parent
     directory = tempfile.mkdtemp(prefix="t-", dir=Path(tempfile.gettempdir()).parent if is_worker else None)
