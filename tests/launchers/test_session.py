@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 
+import asyncssh
 import psutil
 import pytest
 
@@ -152,6 +153,22 @@ def test_a_daemon_that_is_killed_says_so(ssh_server):
 
 def test_no_python_there(ssh_server):
     """The command is another one, or elsewhere."""
+    (launch,) = ssh_config("ssh://box", python="python3.99").launch([command(SLEEP)])
+
+    assert failure(launch).startswith("there is no python3.99 to run on box: ")
+
+
+def test_a_command_that_ended_before_it_was_spoken_to(ssh_server, monkeypatch):
+    """A server may be quicker than we are: what it said is the reason, not that its channel is closed."""
+
+    async def create_process(connection, *arguments, **options):
+        process = await create(connection, *arguments, **options)
+        await process.wait_closed()
+        return process
+
+    create = asyncssh.SSHClientConnection.create_process
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "create_process", create_process)
+
     (launch,) = ssh_config("ssh://box", python="python3.99").launch([command(SLEEP)])
 
     assert failure(launch).startswith("there is no python3.99 to run on box: ")

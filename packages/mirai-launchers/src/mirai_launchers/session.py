@@ -266,7 +266,8 @@ class _Session:
             )
         except asyncssh.Error as error:
             raise login.Refused(f"{self._place.remote} lets us log in, but run nothing: {error.reason}") from error
-        self._process.stdin.write(f"exec({inspect.getsource(supervisor)!a})\n")
+        with suppress(OSError):  # it may have ended already: why, is seen below
+            self._process.stdin.write(f"exec({inspect.getsource(supervisor)!a})\n")
         errors = self._spawn(self._note(self._process.stderr))
         greeting, lost = None, ""
         try:
