@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import threading
+import time
 from collections import deque
 from math import inf
 
@@ -371,6 +372,21 @@ def test_a_reader_tells_the_writer_to_trim_once(arena, sides):
 
     assert (first[0], second) == (Kind.TRIM, b"")
     assert bytes(view[:1]) == b"x"
+
+
+def test_a_writer_that_could_not_trim_is_told_again(arena, sides):
+    """A daemon hears that while it evaluates, and what is given back only after that."""
+    near, far = sides
+    near_body = near.exchange.lend(arena.place([b"x" * MB], MB))
+    far.hear()
+    view = far.exchange.view(near_body)
+    del view
+    near.sock.sendall(far.exchange.tidied(inf)[0])
+
+    first, second = far.exchange.tidied(inf)[1], far.exchange.tidied(inf)[1]
+    recently = far.exchange.tidied(time.monotonic() - 60)[1]
+
+    assert (first[0], second[0], recently) == (Kind.TRIM, Kind.TRIM, b"")
 
 
 @pytest.mark.parametrize(("text", "message"), [("1GB", "'1GB'"), ("-1", "'-1'")])

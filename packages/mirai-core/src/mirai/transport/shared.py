@@ -232,7 +232,7 @@ class Exchange:
         self._mapped: dict[int, _Mapping] = {}  # its segments
         self._borrowed: set[int] = set()  # leases of the peer's
         self._faults: dict[int, OSError] = {}  # why segments could not be mapped
-        self._trimmed = 0.0  # the last time in use that the peer was told to trim for
+        self._trimmed = 0.0  # when the peer was told to trim last
         self.unused: deque[int] = deque()  # leases of the peer's that it may have back
 
     def lend(self, block: Block) -> bytes | None:
@@ -333,14 +333,16 @@ class Exchange:
     def tidied(self, since: float) -> tuple[bytes, bytes]:
         """Frames for the peer's data and control connection, where there is something to be let go of.
 
-        It is told to trim its memory if nothing was lent since then, once.
+        It is told to trim its memory if nothing was lent since then. And again, where nothing of it is kept here: it
+        may have heard that before it heard what was given back, which a daemon does between tasks.
         """
         data = self.frees()
         if data:
             self.busy = time.monotonic()
         control = self.drops()
-        if self._mapped and self._trimmed != self.busy <= since:
-            self._trimmed = self.busy
+        is_told = self._trimmed > (self.busy if self._borrowed else since)
+        if self._mapped and self.busy <= since and not is_told:
+            self._trimmed = time.monotonic()
             control += encode(Kind.TRIM)
         return data, control
 
