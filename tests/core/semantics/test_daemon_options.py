@@ -28,7 +28,9 @@ from mirai import (
     unresolved,
 )
 from mirai.protocol.limits import LEAVE
+from mirai.protocol.wire import Decoder
 from mirai.runtime import complaints, recalls, vigil
+from mirai.runtime.channel import Channel
 from tests.core import tasks
 from tests.waiting import wait_until
 
@@ -461,3 +463,16 @@ def test_a_daemon_that_does_not_give_tasks_back_is_told_of(monkeypatch, caplog):
             mp.collect()
         assert f"daemon 1 (pid {row.pid} on {row.host}) has not answered for 0.2 s: it is stopped" in caplog.text
         assert mp.collect() == list(range(200))
+
+
+def test_what_a_daemon_said_last_is_heard_after_its_process_has_ended(monkeypatch):
+    """However many reads it takes: its end is seen before they are done."""
+    with daemons(1, url="tcp://127.0.0.1:0", maxtasks=2):
+        pid = mirai(os.getpid).result(DEADLINE)
+        space, read = Decoder.space, Channel.read
+        monkeypatch.setattr(Decoder, "space", lambda decoder: space(decoder)[:4096])
+        monkeypatch.setattr(
+            Channel, "read", lambda channel: read(channel) if wait_until(lambda: has_ended(pid), "its end") else None
+        )
+
+        assert len(mirai(bytes, 100_000).result(DEADLINE)) == 100_000

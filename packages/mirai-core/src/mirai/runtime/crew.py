@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import pickle
 import sys
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from mirai.runtime.meeting import Arrival
 
 RESULT = Kind.RESULT
+SILENCE = 0.1  # seconds without a word after which one whose process has ended has said all
 NEVER_REACHED = "Connection reset: its daemon left before everywhere() reached it"
 
 
@@ -273,14 +273,22 @@ class Crew:
         self._has_left(peer, how, begun and not peer.is_revoked)
 
     def process_ended(self, process: LocalProcess) -> None:
-        """Of a daemon that was started here."""
+        """Of a daemon that was started here. What it said last may be on its way still."""
         for peer in self.online():
             if peer.process is process:
-                # Its end may not be seen on the connection, which a child of its own can keep open.
-                with contextlib.suppress(FrameError):
-                    while frames := peer.data.read():
-                        self._answered(peer, frames)
+                self._hear_out(peer)
+
+    def _hear_out(self, peer: Peer) -> None:
+        """Its end may not be seen on the connection, which a child of its own can keep open: then silence is."""
+
+        def look() -> None:
+            if peer.data.heard:
+                self._hear_out(peer)
+            else:
                 self.gone(peer)
+
+        peer.data.heard = False
+        self._order_in(SILENCE, look)
 
     # Actions
 
