@@ -183,6 +183,7 @@ show(info().connections, info().cumulative, info().completed)
 daemons(0)
 """,
         scheme=scheme,
+        autoexit=False,  # so that one whose handshake took too long dials again
         heartbeat=2.0,
     )
     for command in host.commands:
@@ -199,14 +200,16 @@ daemons(0)
 
 
 @pytest.mark.timeout(120)
-def test_over_a_bad_link_a_daemon_is_missed_and_comes_again(link, here, there):
+def test_over_a_bad_link_a_daemon_is_missed_and_comes_again(link, here, there, tmp_path):
     """Within the bound; what it had in hand is with another one meanwhile, and its own result is nobody's."""
     link.spoil(**BAD)
     host = here(
-        """
+        f"""
+from pathlib import Path
+begun = Path({str(tmp_path / "begun")!r})
 wait_until(lambda: info().connections == 1, "the first to come", 60)
-m = mirai("import os, time; time.sleep(1.5); os.getpid()")
-wait_until(lambda: m.stack(), "it to begin")
+m = mirai("import os, time; begun.touch(); time.sleep(1.5); os.getpid()", begun=begun)
+wait_until(begun.exists, "it to begin", 60)
 show("executing")
 began = time.monotonic()
 wait_until(lambda: info().connections == 0, "it to be missed", 60)

@@ -181,7 +181,7 @@ def test_who_has_looked_again_in_vain_sleeps_at_once_the_next_time(leading, monk
     waits = []
     for _ in range(3):
         timeouts.clear()
-        assert not leading.wait(Once(), 0.001)
+        assert not leading.wait(Once(), 0.05)
         waits.append(0 in timeouts)
 
     assert waits == [True, False, True]
